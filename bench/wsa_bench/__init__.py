@@ -1,0 +1,1 @@
+"""Speed comparisons of the operations, one file a kernel."""

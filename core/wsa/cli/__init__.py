@@ -1,0 +1,45 @@
+"""The command line: one file a command; parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from wsa.cli.cache import cache
+from wsa.cli.extract import extract
+from wsa.cli.plugins import plugins
+from wsa.cli.run import run
+from wsa.cli.zoo import zoo
+from wsa.errors import EXIT_INTERRUPTED, WsaError
+
+app = typer.Typer(
+    name="wsa",
+    help="Weight-space analysis: what do trained weights know about how they were trained?",
+    no_args_is_help=True,
+    add_completion=False,
+    # locals in a traceback would print tensors, paths and tokens
+    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(extract)
+app.command()(plugins)
+app.add_typer(cache, name="cache")
+app.add_typer(zoo, name="zoo")
+
+
+def main() -> None:
+    """Run the command line; a `WsaError` is one line and its exit code, a bug a traceback."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments)
+    except WsaError as problem:
+        if debug:
+            raise
+        print(f"wsa: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        print("wsa: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,46 @@
+"""`wsa extract`: the features themselves, for people who bring their own model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsa.cli import options
+from wsa.errors import EXIT_SOME_FAILED, WsaError
+from wsa.progress import say
+
+
+def extract(
+    out: Annotated[Path, typer.Option(help="The file to write: .parquet or .npz.")],
+    dataset: options.Dataset = "digits",
+    plugins: options.Plugins = "all",
+    view: options.View = "factors",
+    limit: options.Limit = None,
+    cache_dir: options.CacheDir = None,
+    cache_features: options.CacheFeatures = True,
+    device: options.Device = "auto",
+    num_workers: options.NumWorkers = 4,
+) -> None:
+    """Write the features: adapter row, label columns, one column per <layer>/<feature>."""
+    if out.suffix not in (".parquet", ".npz"):
+        raise WsaError(f"--out needs a name ending in .parquet or .npz; got {out.name!r}")
+    if not out.parent.is_dir():
+        raise WsaError(f"--out needs a directory that exists; {out.parent} does not")
+    from wsa import experiment
+
+    config = experiment.RunConfig(
+        dataset=dataset,
+        plugins=options.words(plugins),
+        view=options.words(view),
+        limit=limit,
+        cache_dir=cache_dir,
+        cache_features=cache_features,
+        device=device,
+        num_workers=num_workers,
+    )
+    exported = experiment.export(config, out)
+    say(f"{exported.rows} adapters x {exported.columns} features in {out}")
+    if exported.failures:
+        raise typer.Exit(EXIT_SOME_FAILED)

@@ -1,0 +1,89 @@
+"""`wsa run`: which representation, and which layers, carry the label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wsa.cli import options
+from wsa.errors import EXIT_SOME_FAILED
+
+
+def run(
+    dataset: options.Dataset = "digits",
+    plugins: options.Plugins = "all",
+    layer_sets: Annotated[
+        str, typer.Option(help="all, visual, text, self_attention, random:<n>, or globs.")
+    ] = "all,visual",
+    view: options.View = "factors",
+    num_runs: Annotated[int, typer.Option(help="Seeds trained in each task.")] = 10,
+    quick: Annotated[bool, typer.Option("--quick", help="Three seeds at most.")] = False,
+    sample_layers: Annotated[float, typer.Option(help="Keep this share of the modules.")] = 1.0,
+    limit: options.Limit = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="The run folder. [wsa-runs/<digest of the configuration>]")
+    ] = None,
+    cache_dir: options.CacheDir = None,
+    cache_features: options.CacheFeatures = True,
+    batch_size: Annotated[int, typer.Option(help="Adapters in a training batch.")] = 256,
+    hidden_dim: Annotated[int, typer.Option(help="Width of the first hidden layer.")] = 512,
+    dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.5,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 1e-4,
+    max_epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 200,
+    patience: Annotated[int, typer.Option(help="Epochs without a better validation loss.")] = 15,
+    label: Annotated[str, typer.Option(help="The label column.")] = "category_label",
+    amp: Annotated[
+        bool | None, typer.Option("--amp/--no-amp", help="Half precision. [on CUDA only]")
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="torch.compile. [where it pays]")
+    ] = None,
+    device: options.Device = "auto",
+    num_workers: options.NumWorkers = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away what the run folder holds.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Compute representations, train classifiers, and say which carries the label.
+
+    The same command again resumes where it stopped.
+    """
+    from wsa import experiment
+    from wsa.cli import table
+
+    config = experiment.RunConfig(
+        dataset=dataset,
+        plugins=options.words(plugins),
+        layer_sets=options.words(layer_sets),
+        view=options.words(view),
+        num_runs=num_runs,
+        quick=quick,
+        sample_layers=sample_layers,
+        limit=limit,
+        output_dir=output_dir,
+        cache_dir=cache_dir,
+        cache_features=cache_features,
+        batch_size=batch_size,
+        hidden_dim=hidden_dim,
+        dropout=dropout,
+        weight_decay=weight_decay,
+        max_epochs=max_epochs,
+        patience=patience,
+        label=label,
+        amp=amp,
+        compile=compile,
+        device=device,
+        num_workers=num_workers,
+        restart=restart,
+    )
+    if dry_run:
+        table.print_forecast(experiment.forecast(config), json)
+        return
+    summary = experiment.run(config)
+    table.print_results(summary, json)
+    if summary.results["failures"]:
+        raise typer.Exit(EXIT_SOME_FAILED)

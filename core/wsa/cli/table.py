@@ -1,0 +1,126 @@
+"""Tables of `wsa run`: results on standard output, what they cost on standard error."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING, Any
+
+from wsa.progress import amount, clock, say
+from wsa.storage import to_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from wsa.experiment import Summary
+    from wsa.experiment.forecast import Forecast
+
+
+def print_results(summary: Summary, as_json: bool) -> None:
+    """Print results as a table representation x layer set, or as JSON."""
+    if as_json:
+        print(to_json(summary.results), end="")
+    else:
+        _print(results_table(summary.results))
+        _print_closing(summary.results)
+    _say_cost(summary)
+
+
+def print_forecast(forecast: Forecast, as_json: bool) -> None:
+    """Print the plan of a run: what it would read, write and train, and how long that takes."""
+    if as_json:
+        print(to_json(forecast.to_json()), end="")
+        return
+    for line in forecast.lines():
+        print(line)
+
+
+def results_table(results: dict[str, Any]) -> Table:
+    """Return test accuracy, mean +- std over seeds; the best on validation first."""
+    from rich.table import Table
+
+    sets = list(dict.fromkeys(task["layer_set"] for task in results["tasks"]))
+    compared = list(dict.fromkeys((d["layer_set"], d["against"]) for d in results["deltas"]))
+    table = Table(title="test accuracy, mean ± std over seeds")
+    table.add_column("representation")
+    table.add_column("view")
+    for heading in [*sets, *(f"{one} - {other}" for one, other in compared), "shuffled"]:
+        table.add_column(heading, justify="right")
+    for view, representation in _ranked(results["tasks"]):
+        table.add_row(representation, view, *_cells(results, view, representation, sets, compared))
+    return table
+
+
+def _cells(
+    results: dict[str, Any],
+    view: str,
+    representation: str,
+    sets: list[str],
+    compared: list[tuple[str, str]],
+) -> list[str]:
+    def mine(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [r for r in rows if (r["view"], r["representation"]) == (view, representation)]
+
+    tasks = {task["layer_set"]: task for task in mine(results["tasks"])}
+    deltas = {(d["layer_set"], d["against"]): d["summary"] for d in mine(results["deltas"])}
+    shuffled = [run["test"]["accuracy"] for task in tasks.values() for run in task["shuffled"]]
+    accuracies = [
+        _spread(tasks[s]["summary"]["test"]["accuracy"]) if s in tasks else "" for s in sets
+    ]
+    differences = [f"{deltas[pair]['mean']:+.3f}" if pair in deltas else "" for pair in compared]
+    return [*accuracies, *differences, f"{sum(shuffled) / len(shuffled):.3f}"]
+
+
+def _ranked(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Order (view, representation) by the best mean validation accuracy of their layer sets."""
+    scores: dict[tuple[str, str], float] = {}
+    for task in tasks:
+        place = (task["view"], task["representation"])
+        score = task["summary"]["val"]["accuracy"]["mean"]
+        scores[place] = max(scores.get(place, 0.0), score if not task["control"] else 0.0)
+    return sorted(scores, key=lambda place: -scores[place])
+
+
+def _print_closing(results: dict[str, Any]) -> None:
+    population, classes = results["population"], len(results["population"]["classes"])
+    split = population["split"]
+    print(
+        f"{population['adapters']} adapters, {population['parameters']} parameters each; label "
+        f"{population['label']}, {classes} classes; chance {1 / classes:.3f}, majority "
+        f"{results['controls']['majority']:.3f}; {split['train']} train, {split['val']} val, "
+        f"{split['test']} test"
+    )
+    if results["best"]:
+        print(f"best on validation: {results['best']}")
+    for name, problem in results["failures"].items():
+        print(f"FAILED {name}: {problem}")
+
+
+def _spread(summary: dict[str, Any]) -> str:
+    return f"{summary['mean']:.3f} ± {summary['std']:.3f}"
+
+
+def _say_cost(summary: Summary) -> None:
+    times = ", ".join(f"{stage} {clock(taken)}" for stage, taken in summary.seconds.items())
+    host = amount(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    say(f"{times}; peak memory: host {host}{_device_memory()}; cache written {_written(summary)}")
+    say(f"results: {summary.folder / 'results.json'}")
+
+
+def _written(summary: Summary) -> str:
+    return amount(summary.extraction.bytes_written)
+
+
+def _device_memory() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    return f", GPU {amount(torch.cuda.max_memory_allocated())}"
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # a table cut at 80 columns would lose figures where nobody looks: in a pipe
+    Console(width=None if console.is_terminal else 200).print(table)

@@ -1,0 +1,43 @@
+"""Errors that are the caller's to fix, each with the exit code it ends in.
+
+WsaError                exit 2: usage or input
+├── EnvironmentProblem  exit 3: the machine (no device, no space, no permission)
+└── PluginFailure       exit 1: a plugin failed; everything else went on
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EXIT_SOME_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+class WsaError(Exception):
+    """A mistake of the user's, told in one line: what was needed, what was found, what to do."""
+
+    exit_code = 2
+
+
+class EnvironmentProblem(WsaError):
+    """The machine cannot do what was asked: no such device, no space, no permission."""
+
+    exit_code = 3
+
+
+class PluginFailure(WsaError):
+    """A plugin could not be loaded or broke its contract; the others are not touched by it."""
+
+    exit_code = EXIT_SOME_FAILED
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> WsaError:
+    """Return the error for a name nobody declared, with the known ones and the nearest."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return WsaError(f"no {kind} called {name!r}; known: {', '.join(names) or 'none'}{hint}")

@@ -1,0 +1,20 @@
+"""The experiment: plan the tasks, skip what is done, train the rest, merge the results."""
+
+from __future__ import annotations
+
+from wsa.experiment.config import RunConfig
+from wsa.experiment.export import export
+from wsa.experiment.forecast import Forecast, forecast
+from wsa.experiment.preparation import Prepared, prepare
+from wsa.experiment.tasks import Summary, run
+
+__all__ = [
+    "Forecast",
+    "Prepared",
+    "RunConfig",
+    "Summary",
+    "export",
+    "forecast",
+    "prepare",
+    "run",
+]

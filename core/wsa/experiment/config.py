@@ -1,0 +1,93 @@
+"""Configuration of a run: every knob, as one value that is stored beside the results."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from wsa.errors import WsaError
+from wsa.layers import VIEWS
+from wsa.population.identity import canonical_digest
+
+QUICK_RUNS = 3
+# What may differ between a run and its resumption: where things lie and how fast it goes.
+_FREE = {"output_dir", "cache_dir", "cache_features", "num_workers", "restart"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Every knob of `wsa run`; the flags of the command line have the same names."""
+
+    dataset: str = "digits"
+    plugins: tuple[str, ...] = ("all",)
+    layer_sets: tuple[str, ...] = ("all", "visual")
+    view: tuple[str, ...] = ("factors",)
+    num_runs: int = 10
+    quick: bool = False
+    sample_layers: float = 1.0
+    limit: int | None = None
+    label: str = "category_label"
+    batch_size: int = 256
+    hidden_dim: int = 512
+    dropout: float = 0.5
+    weight_decay: float = 1e-4
+    max_epochs: int = 200
+    patience: int = 15
+    amp: bool | None = None
+    compile: bool | None = None
+    device: str = "auto"
+    num_workers: int = 4
+    output_dir: Path | None = field(default=None, compare=False)
+    cache_dir: Path | None = field(default=None, compare=False)
+    cache_features: bool = True
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        _need(
+            bool(self.view) and set(self.view) <= set(VIEWS), "view", self.view, " or ".join(VIEWS)
+        )
+        _need(self.num_runs >= 1, "num_runs", self.num_runs, "at least 1")
+        _need(0 < self.sample_layers <= 1, "sample_layers", self.sample_layers, "in (0, 1]")
+        _need(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1")
+        _need(self.num_workers >= 1, "num_workers", self.num_workers, "at least 1")
+        _need(bool(self.layer_sets), "layer_sets", self.layer_sets, "at least one name")
+        devices = ("auto", "cpu", "cuda")
+        _need(self.device in devices, "device", self.device, ", ".join(devices))
+
+    @property
+    def runs(self) -> int:
+        """S: how many seeds are trained in each task."""
+        return min(self.num_runs, QUICK_RUNS) if self.quick else self.num_runs
+
+    def decisive(self) -> dict[str, Any]:
+        """Return what the results depend on, as JSON."""
+        knobs = {name: value for name, value in asdict(self).items() if name not in _FREE}
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in knobs.items()}
+
+    def folder(self) -> Path:
+        """Return the run folder: the one asked for, or one named after what is asked."""
+        if self.output_dir is not None:
+            return self.output_dir
+        return Path("wsa-runs") / canonical_digest(self.decisive())[:12]
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Say where two stored configurations differ, one `knob: old -> new` each."""
+    names = sorted(one.keys() | other.keys())
+    return [
+        f"{name}: {one.get(name)!r} -> {other.get(name)!r}"
+        for name in names
+        if one.get(name) != other.get(name)
+    ]
+
+
+def knobs() -> list[str]:
+    """Return the name of every knob."""
+    return [each.name for each in fields(RunConfig)]
+
+
+def _need(holds: bool, name: str, found: object, needed: str) -> None:
+    if not holds:
+        flag = name.replace("_", "-")
+        raise WsaError(f"--{flag} needs {needed}; got {found}")

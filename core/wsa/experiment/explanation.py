@@ -1,0 +1,73 @@
+"""Explain: whether a run's representations would be found in the cache, and if not, why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wsa.cache import Cache
+from wsa.errors import WsaError
+from wsa.experiment.config import RunConfig, differences, knobs
+from wsa.experiment.preparation import prepare_extraction
+from wsa.extract import Extraction, Request
+from wsa.population.identity import Identity, canonical_digest
+
+
+def explain(run: Path, cache_dir: Path | None) -> list[dict[str, Any]]:
+    """Return, for every representation of a run, how many shards would hit and why others miss."""
+    config = replace(stored_config(run), cache_dir=cache_dir)
+    extraction, _, _ = prepare_extraction(config)
+    store = extraction.store
+    assert isinstance(store, Cache)
+    records = [record["inputs"] for _, record in store.records()]
+    return [_row(extraction, request, records) for request in extraction.computable()]
+
+
+def stored_config(run: Path) -> RunConfig:
+    """Read back the configuration of a run folder; raises WsaError where there is none."""
+    path = run / "config.json"
+    try:
+        stored = json.loads(path.read_bytes())
+    except (OSError, ValueError) as problem:
+        raise WsaError(f"{run} is no run folder: cannot read {path.name}") from problem
+    known: dict[str, Any] = {name: stored[name] for name in knobs() if name in stored}
+    return RunConfig(**{n: tuple(v) if isinstance(v, list) else v for n, v in known.items()})
+
+
+def _row(extraction: Extraction, request: Request, records: list[dict[str, Any]]) -> dict[str, Any]:
+    reasons = list(_misses(extraction, request, records))
+    shards = len(extraction.population.ranges())
+    return {
+        "representation": request.offer.name,
+        "view": request.view,
+        "shards": shards,
+        "hits": shards - len(reasons),
+        "reason": reasons[0] if reasons else None,
+    }
+
+
+def _misses(
+    extraction: Extraction, request: Request, records: list[dict[str, Any]]
+) -> Iterator[str]:
+    for span in extraction.population.ranges():
+        identity = extraction.memo.recall(*span) if extraction.memo else None
+        if identity is None:
+            yield f"adapters {span[0]} to {span[1]}: their files are new or have changed"
+        elif not extraction.store.has(_key(extraction, request, identity)):
+            yield _nearest(extraction.key_inputs(request, identity), records)
+
+
+def _key(extraction: Extraction, request: Request, identity: Identity) -> str:
+    return canonical_digest(extraction.key_inputs(request, identity))
+
+
+def _nearest(inputs: dict[str, Any], records: list[dict[str, Any]]) -> str:
+    """Say in which inputs the most similar entry differs."""
+    same = [r for r in records if r["representation"] == inputs["representation"]]
+    if not same:
+        return f"no entry of {inputs['representation']!r} was ever committed"
+    nearest = min((differences(record, inputs) for record in same), key=len)
+    return f"the nearest entry differs in {'; '.join(nearest)}"

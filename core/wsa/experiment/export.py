@@ -1,0 +1,123 @@
+"""Export: the features themselves, with the labels, in the population's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wsa.errors import PluginFailure, WsaError
+from wsa.experiment.preparation import prepare_extraction
+from wsa.progress import say
+from wsa.storage import replaced
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from wsa.experiment.config import RunConfig
+    from wsa.extract import Extraction, Request, Span
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How much was written, and which plugins failed instead."""
+
+    rows: int
+    columns: int
+    failures: dict[str, str]
+
+
+def export(config: RunConfig, out: Path) -> Exported:
+    """Write adapter row, label columns and features to .parquet or .npz.
+
+    A column is `<layer>/<feature>`, `<layer>/<representation>.<feature>` where several
+    representations are asked for. Adapters that are not finite have no features: null in Parquet,
+    NaN in .npz.
+    """
+    extraction, requests, failures = prepare_extraction(config)
+    extraction.ensure()
+    say(extraction.account())
+    failures |= {each.name: text for each, text in extraction.failures.items()}
+    table = _Table(extraction, [r for r in requests if _works(extraction, r, failures)])
+    if not table.requests:
+        raise PluginFailure(f"no features to write: {'; '.join(failures.values())}")
+    with replaced(out) as partial:
+        (_write_npz if out.suffix == ".npz" else _write_parquet)(table, partial)
+    return Exported(extraction.population.count, len(table.names()), failures)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The features of several requests side by side, a shard at a time."""
+
+    extraction: Extraction
+    requests: Sequence[Request]
+
+    def names(self) -> list[str]:
+        """Return the name of every feature column."""
+        several = len({request.offer.name for request in self.requests}) > 1
+        names = []
+        for request in self.requests:
+            prefix = f"{request.offer.name}." if several else ""
+            for column in self.extraction.columns(request):
+                names.append(f"{column.layer}/{prefix}{column.feature}")
+        if len(set(names)) != len(names):
+            double = next(name for name in names if names.count(name) > 1)
+            raise WsaError(f"two features are called {double!r}; extract them one at a time")
+        return names
+
+    def shards(self) -> Iterator[tuple[Span, np.ndarray]]:
+        """Yield the features [n, C] of every shard, NaN where weights are not finite."""
+        valid = self.extraction.valid()
+        for span in self.extraction.population.ranges():
+            parts = [self.extraction.features(each, [span]).values for each in self.requests]
+            values = np.concatenate([part.numpy() for part in parts], 1)
+            values[~valid[slice(*span)]] = np.nan
+            yield span, values
+
+    def labels(self) -> pa.Table:
+        """Return the row number and every label column that holds one value an adapter."""
+        labels = self.extraction.population.labels
+        single = [f.name for f in labels.schema if not pa.types.is_nested(f.type)]
+        row = pa.array(np.arange(len(labels)))
+        return labels.select(single).add_column(0, "adapter", row)
+
+
+def _works(extraction: Extraction, request: Request, failures: dict[str, str]) -> bool:
+    try:
+        extraction.columns(request)
+    except PluginFailure as problem:
+        failures.setdefault(request.name, str(problem))
+    return request.name not in failures
+
+
+def _write_parquet(table: _Table, path: Path) -> None:
+    labels, names = table.labels(), table.names()
+    kinds = [*labels.schema, *(pa.field(name, pa.float32()) for name in names)]
+    # dictionaries save nothing on floats, and statistics double the footer of a wide table
+    options = {"use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(path, pa.schema(kinds), **options) as writer:
+        for (start, stop), values in table.shards():
+            features = [pa.array(column, from_pandas=True) for column in values.T]
+            head = [column.combine_chunks() for column in labels.slice(start, stop - start).columns]
+            writer.write_table(pa.table([*head, *features], schema=pa.schema(kinds)))
+
+
+def _write_npz(table: _Table, path: Path) -> None:
+    labels = table.labels()
+    arrays: dict[str, Any] = {
+        f"label/{name}": _plain(labels.column(name)) for name in labels.column_names
+    }
+    features = np.concatenate([values for _, values in table.shards()])
+    with path.open("wb") as file:
+        np.savez(file, features=features, columns=np.array(table.names()), **arrays)
+
+
+def _plain(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column as an array that needs no pickle: text as fixed-width unicode."""
+    values: np.ndarray = column.to_numpy()
+    return values.astype(str) if values.dtype == object else values

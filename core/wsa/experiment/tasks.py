@@ -1,0 +1,155 @@
+"""Run: from a configuration to results.json, by the shortest way that is left to go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from wsa.errors import PluginFailure
+from wsa.experiment.folder import RunFolder
+from wsa.experiment.plan import Task
+from wsa.experiment.preparation import SPLIT_SEED, Prepared, prepare, train_config
+from wsa.experiment.results import merge, metrics_csv, task_result
+from wsa.extract import Extraction, Features, Request
+from wsa.population.identity import canonical_digest
+from wsa.progress import Progress, progress, say
+from wsa.storage import to_json
+from wsa.train import Run, Split, make_split, train
+
+if TYPE_CHECKING:
+    from wsa.experiment.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run left behind: its results, and what it cost, which results do not depend on."""
+
+    folder: Path
+    results: dict[str, Any]
+    seconds: dict[str, float]
+    extraction: Extraction
+
+
+def run(config: RunConfig) -> Summary:
+    """Run an experiment, or what is left of it, and write its results.
+
+    `results["failures"]` names every plugin that failed; the others are finished all the same.
+    """
+    folder = RunFolder(config.folder())
+    if not config.restart:
+        folder.refuse_another(config.decisive())
+    prepared = prepare(config)
+    started = time.monotonic()
+    prepared.extraction.ensure()
+    extracted = time.monotonic()
+    say(prepared.extraction.account())
+    identity = config.decisive() | _identity(prepared.extraction)
+    if config.restart:
+        folder.clear()
+    folder.refuse_another(identity)
+    with folder.opened(identity):
+        folder.record("features", account=prepared.extraction.account())
+        results = Experiment(prepared, folder).results()
+    seconds = {"features": extracted - started, "training": time.monotonic() - extracted}
+    return Summary(folder.root, results, seconds, prepared.extraction)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The training half of a run: every task once, finished ones skipped."""
+
+    prepared: Prepared
+    folder: RunFolder
+
+    def results(self) -> dict[str, Any]:
+        """Do the tasks that are not done, merge all of them, write results and metrics."""
+        tasks = self.prepared.plan.tasks
+        split = self._split()
+        self.folder.write("split.json", to_json(split.to_json()))
+        found = {task: self.folder.finished(task) for task in tasks}
+        done = {task: result for task, result in found.items() if result is not None}
+        done |= self._train([task for task in tasks if task not in done], split)
+        merged = merge(self.prepared, [done[task] for task in tasks if task in done], split)
+        self.folder.write("results.json", to_json(merged))
+        self.folder.write("metrics.csv", metrics_csv(merged["tasks"]))
+        self.folder.record("results", tasks=len(done), failures=len(merged["failures"]))
+        return merged
+
+    def _split(self) -> Split:
+        """Return the split of this population: by group and content, over usable adapters."""
+        labels, extraction = self.prepared.labels, self.prepared.extraction
+        usable = labels.known & extraction.valid()
+        return make_split(labels.codes, labels.groups, extraction.digests(), usable, SPLIT_SEED)
+
+    def _train(self, tasks: Sequence[Task], split: Split) -> dict[Task, dict[str, Any]]:
+        total = len(self.prepared.plan.tasks)
+        finished = total - len(tasks)
+        say(f"PROGRESS {finished}/{total} tasks ({100 * finished / max(1, total):.1f}%)")
+        done = {}
+        with progress("tasks", total, "tasks", finished) as bar:
+            for task, features in self._with_features(tasks):
+                if features is not None:
+                    done[task] = self._one(task, features, split, bar)
+                bar.advance(1)
+        return done
+
+    def _with_features(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Features | None]]:
+        """Load each request's features once, for all its layer sets; None where it failed."""
+        request: Request | None = None
+        features: Features | None = None
+        for task in tasks:
+            if task.request != request:
+                request, features = task.request, self._features(task.request)
+            yield task, features
+
+    def _features(self, request: Request) -> Features | None:
+        extraction = self.prepared.extraction
+        try:
+            return extraction.features(request)
+        except PluginFailure as problem:
+            extraction.failures.setdefault(request, str(problem))
+            return None
+
+    def _one(self, task: Task, features: Features, split: Split, bar: Progress) -> dict[str, Any]:
+        config, labels = self.prepared.config, self.prepared.labels
+        device = self.prepared.extraction.device
+        started = time.monotonic()
+        chosen = set(task.layers)
+        columns = [i for i, column in enumerate(features.columns) if column.layer in chosen]
+        outcome = train(
+            features.values[:, columns].to(device),
+            torch.from_numpy(labels.codes).to(device),
+            split,
+            runs_of(config),
+            len(labels.classes),
+            train_config(config),
+            self.folder.checkpoint(task),
+            lambda epoch, last: bar.advance(0, f"{task.name} epoch {epoch}/{last}"),
+        )
+        result = task_result(task, outcome, len(columns))
+        self.folder.commit(task, result)
+        self.folder.record("task", task=task.name, seconds=round(time.monotonic() - started, 3))
+        return result
+
+
+def runs_of(config: RunConfig) -> list[Run]:
+    """Return the seeds of a task, and the shuffled-label control that trains beside them."""
+    return [*(Run(seed) for seed in range(config.runs)), Run(0, shuffled=True)]
+
+
+def _identity(extraction: Extraction) -> dict[str, Any]:
+    """Return what the results depend on beside the configuration: weights and plugin versions."""
+    offers = {request.offer.name: request.offer for request in extraction.requests}
+    return {
+        "population": canonical_digest(extraction.digests()),
+        "representations": {
+            name: f"version {offer.representation.version}, {offer.plugin.distribution} "
+            f"{offer.plugin.version}"
+            for name, offer in offers.items()
+        },
+    }

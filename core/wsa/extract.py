@@ -1,0 +1,288 @@
+"""Extract: population x representations -> cache, each shard read once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsa.cache import KEY_SCHEME, Cache, Store
+from wsa.errors import PluginFailure
+from wsa.population.batch import Batch
+from wsa.population.identity import Identity, IdentityMemo, canonical_digest, layout_digest
+from wsa.progress import Progress, progress, say
+from wsa.registry import Offer, cause
+from wsa.representation import Column, Composite, Representation
+
+if TYPE_CHECKING:
+    from wsa.population.population import Population, Shard
+
+
+Span = tuple[int, int]  # (start, stop) of a shard
+
+
+@dataclass(frozen=True)
+class Request:
+    """One representation in one view."""
+
+    view: str
+    offer: Offer
+
+    @property
+    def name(self) -> str:
+        """Return the request as it is called in messages and results."""
+        return f"{self.offer.name} (view {self.view})"
+
+
+@dataclass(frozen=True)
+class Features:
+    """A representation of the whole population; adapters that are not finite have zero rows."""
+
+    values: Tensor  # [N, C] float32
+    columns: list[Column]
+
+
+@dataclass
+class Extraction:
+    """What is asked of a population, and what became of it."""
+
+    population: Population
+    requests: list[Request]
+    store: Store
+    device: torch.device
+    backend: str | None = None
+    failures: dict[Request, str] = field(default_factory=dict)
+    identities: dict[int, Identity] = field(default_factory=dict)
+    computed: int = 0
+    found: int = 0
+    shards_read: int = 0
+    bytes_written: int = 0
+
+    def __post_init__(self) -> None:
+        self.layout_digest = layout_digest(self.population)
+        directory = self.store.identities if isinstance(self.store, Cache) else None
+        self.memo = IdentityMemo(directory, self.population) if directory else None
+
+    def ensure(self) -> None:
+        """Compute every entry the store does not have, reading each shard at most once.
+
+        A shard whose identity is remembered and whose entries are all there is not read.
+        """
+        waiting = [span for span in self.population.ranges() if not self._complete(*span)]
+        total = sum(stop - start for start, stop in waiting)
+        with progress("features", total, "adapters") as bar:
+            for shard in self.population.shards(waiting):
+                self._visit(shard, bar)
+        for row in (~self.valid()).nonzero()[0]:
+            say(f"adapter {row} has weights that are not finite; it is left out of training")
+        for request, problem in self.failures.items():
+            say(f"{request.name} failed: {problem}; the others go on")
+
+    def features(self, request: Request, spans: Sequence[Span] | None = None) -> Features:
+        """Return a request's features, of all N adapters or of some shards.
+
+        A damaged entry is computed again. Raises PluginFailure where the plugin failed.
+        """
+        spans = self.population.ranges() if spans is None else spans
+        representation = request.offer.representation
+        if isinstance(representation, Composite):
+            return self._side_by_side(request, representation, spans)
+        shards = [self._shard_features(request, span) for span in spans]
+        return Features(torch.cat(shards), self.columns(request))
+
+    def columns(self, request: Request) -> list[Column]:
+        """Name a request's columns; raises PluginFailure where a composite lacks a part."""
+        representation = request.offer.representation
+        layers = self.population.catalogue.layers(request.view)
+        if not isinstance(representation, Composite):
+            return representation.columns(layers)
+        return [column for column, _ in self._interleaved(request, representation)]
+
+    def cached(self, request: Request, span: Span) -> bool:
+        """Tell whether a shard's features are in the store, as far as no weight need be read."""
+        identity = self.memo.recall(*span) if self.memo else None
+        return identity is not None and self.store.has(self._keys(identity)[request])
+
+    def digests(self) -> list[str]:
+        """Return the digest of every adapter's weights, in order."""
+        ordered = (self.identities[start] for start, _ in self.population.ranges())
+        return [row for identity in ordered for row in identity.digests]
+
+    def valid(self) -> np.ndarray:
+        """Return which adapters have finite weights, [N] bool."""
+        valid = np.ones(self.population.count, dtype=bool)
+        for start, identity in self.identities.items():
+            valid[[start + row for row in identity.not_finite]] = False
+        return valid
+
+    def key_inputs(self, request: Request, identity: Identity) -> dict[str, Any]:
+        """Return everything that decides a shard's features, as the cache key sees it."""
+        plugin, representation = request.offer.plugin, request.offer.representation
+        return {
+            "scheme": KEY_SCHEME,
+            "shard": identity.digest,
+            "layout": self.layout_digest,
+            "view": request.view,
+            "representation": representation.name,
+            "version": representation.version,
+            "parameters": {},
+            "distribution": f"{plugin.distribution} {plugin.version}",
+            "dtype": str(self.population.dtype).removeprefix("torch."),
+        }
+
+    def account(self) -> str:
+        """Say in one line what was computed, what was found, and whether a weight was read."""
+        read = f"{self.shards_read} shards read" if self.shards_read else "no weight read"
+        return (
+            f"features: {self.computed} shard entries computed, {self.found} found in the cache, "
+            f"{read}"
+        )
+
+    def computable(self) -> list[Request]:
+        """Return the requests that are computed from weights: all but the composites."""
+        return [
+            request
+            for request in self.requests
+            if not isinstance(request.offer.representation, Composite)
+        ]
+
+    def _complete(self, start: int, stop: int) -> bool:
+        identity = self.memo.recall(start, stop) if self.memo else None
+        if identity is None:
+            return False
+        keys = self._keys(identity)
+        complete = all(self.store.has(key) for key in keys.values())
+        if complete:
+            self.identities[start] = identity
+            self.found += len(keys)
+        return complete
+
+    def _keys(self, identity: Identity) -> dict[Request, str]:
+        return {
+            request: canonical_digest(self.key_inputs(request, identity))
+            for request in self.computable()
+        }
+
+    def _visit(self, shard: Shard, bar: Progress) -> None:
+        identity = self._identify(shard)
+        keys = self._keys(identity)
+        missing = [request for request, key in keys.items() if not self.store.has(key)]
+        self.found += len(keys) - len(missing)
+        self._compute(shard, identity, missing)
+        bar.advance(shard.stop - shard.start)
+
+    def _identify(self, shard: Shard) -> Identity:
+        self.shards_read += 1
+        if self.memo:
+            self.memo.remember(shard)
+        self.identities[shard.start] = Identity.of(shard)
+        return self.identities[shard.start]
+
+    def _compute(self, shard: Shard, identity: Identity, requests: Sequence[Request]) -> None:
+        batches: dict[str, Batch] = {}
+        for request in requests:
+            if request in self.failures:
+                continue
+            batch = batches.get(request.view) or self._batch(shard, request.view)
+            batches[request.view] = batch
+            try:
+                values = _contracted(request, batch)
+            except PluginFailure as problem:
+                self.failures[request] = str(problem)
+                continue
+            self._commit(request, identity, values, torch.from_numpy(shard.valid))
+
+    def _batch(self, shard: Shard, view: str) -> Batch:
+        layers = self.population.catalogue.layers(view)
+        flat, scale = shard.flat.to(self.device), shard.scale.to(self.device)
+        return Batch(flat, self.population.layout, layers, scale, self.backend)
+
+    def _commit(self, request: Request, identity: Identity, values: Tensor, valid: Tensor) -> None:
+        inputs = self.key_inputs(request, identity)
+        kept = torch.where(valid[:, None], values.cpu(), torch.zeros(()))
+        written = self.store.commit(canonical_digest(inputs), kept, inputs)
+        self.bytes_written += written
+        self.computed += 1
+
+    def _shard_features(self, request: Request, span: Span) -> Tensor:
+        self._raise_failure(request)
+        identity = self.identities[span[0]]
+        key = canonical_digest(self.key_inputs(request, identity))
+        features = self.store.read(key)
+        if features is None:
+            shard = self.population.read(*span)
+            self._compute(shard, self._identify(shard), [request])
+            self._raise_failure(request)
+            features = self.store.read(key)
+        if features is None:
+            raise RuntimeError(f"{request.name}: entry {key} is gone right after its commit")
+        return features
+
+    def _raise_failure(self, request: Request) -> None:
+        if request in self.failures:
+            raise PluginFailure(self.failures[request])
+
+    def _side_by_side(
+        self, request: Request, composite: Composite, spans: Sequence[Span]
+    ) -> Features:
+        parts = self._parts(request, composite)
+        values = torch.cat([self.features(part, spans).values for part in parts], 1)
+        columns, order = zip(*self._interleaved(request, composite), strict=True)
+        return Features(values[:, list(order)], list(columns))
+
+    def _interleaved(self, request: Request, composite: Composite) -> list[tuple[Column, int]]:
+        """Order the parts' columns layer by layer; each comes with its place part by part."""
+        names = self.population.catalogue.layers(request.view).names
+        place = {name: index for index, name in enumerate(names)}
+        columns = [
+            Column(column.layer, f"{part.offer.name}.{column.feature}")
+            for part in self._parts(request, composite)
+            for column in self.columns(part)
+        ]
+        order = sorted(range(len(columns)), key=lambda i: place[columns[i].layer])
+        return [(columns[i], i) for i in order]
+
+    def _parts(self, request: Request, composite: Composite) -> list[Request]:
+        known = {each.offer.name: each for each in self.requests if each.view == request.view}
+        for name in composite.parts:
+            if name not in known:
+                raise PluginFailure(f"{composite.name!r} needs {name!r}, which did not load")
+        return [known[name] for name in composite.parts]
+
+
+def _contracted(request: Request, batch: Batch) -> Tensor:
+    """Extract, and hold what comes back against the contract before anything is cached."""
+    representation = request.offer.representation
+    assert isinstance(representation, Representation)
+    before = batch.flat._version
+    try:
+        columns = representation.columns(batch.layers)
+        values = representation.extract(batch)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        raise PluginFailure(f"it raised {cause(problem)}") from problem
+    _refuse_breach(values, (len(batch), len(columns)), batch)
+    if batch.flat._version != before:
+        raise PluginFailure("it wrote to the batch's weights, which others read after it")
+    return values
+
+
+def _refuse_breach(values: Any, shape: tuple[int, int], batch: Batch) -> None:
+    needed = f"needed float32 {list(shape)} on {batch.device}"
+    if not isinstance(values, Tensor):
+        raise PluginFailure(f"{needed}, got {type(values).__name__}")
+    if values.shape != shape or values.dtype != torch.float32 or values.device != batch.device:
+        kind = str(values.dtype).removeprefix("torch.")
+        raise PluginFailure(f"{needed}, got {kind} {list(values.shape)} on {values.device}")
+    bad = (~torch.isfinite(values)).nonzero()
+    if len(bad):
+        row, column = bad[0].tolist()
+        raise PluginFailure(
+            f"needed finite features, got {values[row, column].item()} in row {row}, "
+            f"column {column} of a shard ({len(bad)} in all)"
+        )

@@ -1,0 +1,19 @@
+"""Every hook a plugin may implement, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from wsa.representation import Composite, Representation
+
+hookspec = pluggy.HookspecMarker("wsa")
+hookimpl = pluggy.HookimplMarker("wsa")
+
+
+@hookspec
+def wsa_representations() -> list[Representation | Composite]:
+    """Offer representations; entry-point group `wsa`."""
+    return []

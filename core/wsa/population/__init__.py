@@ -1,0 +1,1 @@
+"""Populations: sources of trained adapters, read in shards onto a device."""

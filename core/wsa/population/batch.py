@@ -1,0 +1,67 @@
+"""Batch: one shard on its device, as a representation sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wsa.layers import DELTA
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from wsa.layers import Layers
+    from wsa_kernels.layout import Layout
+    from wsa_kernels.matrices import Matrices, Tile
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Batch:
+    """n adapters of one population, every layer of them, with intermediates computed once."""
+
+    flat: Tensor  # [N, P]
+    layout: Layout
+    layers: Layers  # of the view asked for
+    scale: Tensor  # [N, M]
+    backend: str | None = None
+    _computed: dict[object, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def view(self) -> str:
+        """Name the view: `factors` or `delta`."""
+        return self.layers.view
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device the weights lie on, and features must."""
+        return self.flat.device
+
+    def __len__(self) -> int:
+        return len(self.flat)
+
+    def source(self) -> Matrices:
+        """Return what an operation of `wsa_kernels` works on in this view."""
+        from wsa_kernels.matrices import Delta, Factors
+
+        if self.view == DELTA:
+            return Delta(self.flat, self.layout, self.scale)
+        return Factors(self.flat, self.layout)
+
+    def once(self, operation: Callable[..., Result], *arguments: Any) -> Result:
+        """Compute an operation at most once per shard, however many representations ask."""
+        key = (operation, arguments)
+        if key not in self._computed:
+            self._computed[key] = operation(self.source(), *arguments, backend=self.backend)
+        found: Result = self._computed[key]
+        return found
+
+    def matrices(self) -> Iterator[Tile]:
+        """Yield every layer once, equal shapes together, in tiles `[n, G, rows, cols]`.
+
+        Stored matrices are zero-copy views; updates are formed a bounded tile at a time.
+        """
+        return self.source().tiles()

@@ -1,0 +1,104 @@
+"""Source: from the word after `--dataset` to one Hugging Face data set, whatever holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsa import zoo
+from wsa.errors import EnvironmentProblem, WsaError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+HUB_NAMES = {
+    "1k": "jacekduszenko/lora-ws-1k",
+    "10k": "jacekduszenko/lora-ws-10k",
+    "50k": "jacekduszenko/lora-ws-50k",
+    "100k": "jacekduszenko/lora-ws-100k",
+    "small": "jacekduszenko/weights-dataset-small",
+}
+
+
+def open_dataset(name: str) -> Dataset:
+    """Open a zoo, a folder, Parquet or a hub id; `NAME#SPLIT` takes one split of several.
+
+    Without a split named, all of them are concatenated. Raises WsaError for anything else.
+    """
+    where, _, split = name.partition("#")
+    found = _locate(where)
+    return _one_split(found, split, where)
+
+
+def _locate(where: str) -> Dataset | DatasetDict:
+    if where in zoo.NAMED:
+        return _from_folder(zoo.cached(where))
+    path = Path(where).expanduser()
+    if path.exists():
+        return _from_path(path)
+    if where in HUB_NAMES or (where.count("/") == 1 and not where.startswith((".", "/", "~"))):
+        return _from_hub(HUB_NAMES.get(where, where))
+    known = ", ".join([*zoo.NAMED, *HUB_NAMES])
+    raise WsaError(
+        f"no data set {where!r}: needed one of {known}, a folder or Parquet file that exists, "
+        f"or a hub id OWNER/NAME"
+    )
+
+
+def _from_path(path: Path) -> Dataset | DatasetDict:
+    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        return _from_folder(path)
+    files = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
+    if not files or any(file.suffix != ".parquet" for file in files):
+        raise WsaError(
+            f"{path} is no population: needed a folder written by datasets' save_to_disk, "
+            f"or Parquet files"
+        )
+    return _load("parquet", data_files=[str(file) for file in files])
+
+
+def _from_folder(path: Path) -> Dataset | DatasetDict:
+    import datasets
+
+    try:
+        return datasets.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise WsaError(f"cannot read the data set folder {path}: {_line(problem)}") from problem
+
+
+def _from_hub(hub_id: str) -> Dataset | DatasetDict:
+    try:
+        return _load(hub_id)
+    except WsaError as problem:
+        raise EnvironmentProblem(
+            f"cannot load {hub_id!r} from the hub ({problem}); download it once and pass the folder"
+        ) from problem
+
+
+def _load(builder: str, **options: Any) -> Dataset | DatasetDict:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(builder, **options)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
+        raise WsaError(f"{builder}: {_line(problem)}") from problem
+
+
+def _one_split(found: Dataset | DatasetDict, split: str, where: str) -> Dataset:
+    import datasets
+
+    if not isinstance(found, datasets.DatasetDict):
+        if split:
+            raise WsaError(f"{where} has no splits, so none called {split!r}; leave out #{split}")
+        return found
+    if split and split not in found:
+        raise WsaError(f"{where} has no split {split!r}; it has {', '.join(found)}")
+    try:
+        return found[split] if split else datasets.concatenate_datasets(list(found.values()))
+    except ValueError as problem:
+        raise WsaError(f"{where}: its splits differ in columns, name one with #SPLIT") from problem
+
+
+def _line(problem: BaseException) -> str:
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]

@@ -1,0 +1,95 @@
+"""Representation: what a plugin offers, a named and versioned map from layers to features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wsa.layers import Layers
+    from wsa.population.batch import Batch
+
+
+class Column(NamedTuple):
+    """One feature of one layer."""
+
+    layer: str
+    feature: str
+
+    @property
+    def name(self) -> str:
+        """Return the column's name, `<layer>/<feature>`."""
+        return f"{self.layer}/{self.feature}"
+
+
+@runtime_checkable
+class Representation(Protocol):
+    """A map from every layer of n adapters to C features.
+
+    `version` is part of the cache key: raise it when the numbers change.
+    """
+
+    name: str
+    version: int
+
+    def columns(self, layers: Layers) -> list[Column]:
+        """Name the C columns, in the order `extract` returns them."""
+        ...
+
+    def extract(self, batch: Batch) -> Tensor:
+        """Map n adapters to [n, C] float32 on `batch.device`; the batch must not be written."""
+        ...
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Representations side by side: put together from their cached features, never recomputed."""
+
+    name: str
+    version: int
+    parts: tuple[str, ...]
+
+
+def columns_of(layers: Layers, features: Sequence[str]) -> list[Column]:
+    """Name the columns of [n, L, F] features flattened to [n, L * F]."""
+    return [Column(layer.name, feature) for layer in layers for feature in features]
+
+
+class LayerwiseRepresentation:
+    """A representation in plain torch: subclasses name their features and map matrices to them.
+
+    Called once per shape class with all its matrices, so no loop over layers or adapters is
+    needed; in view `delta` the matrices are the updates, formed a bounded tile at a time.
+    """
+
+    name: str
+    version: int
+    feature_names: tuple[str, ...]
+
+    def features(self, matrices: Tensor) -> Tensor:
+        """Map equally shaped matrices [B, rows, cols] to their features [B, F]."""
+        raise NotImplementedError(f"{type(self).__name__} must define features(matrices)")
+
+    def columns(self, layers: Layers) -> list[Column]:
+        """Name one column per layer and feature."""
+        return columns_of(layers, self.feature_names)
+
+    def extract(self, batch: Batch) -> Tensor:
+        """Map n adapters to [n, L * F]."""
+        import torch
+
+        shape = (len(batch), len(batch.layers), len(self.feature_names))
+        out = torch.empty(shape, device=batch.device)  # [N, L, F]
+        features = self._compiled if batch.backend == "compiled" else self.features
+        for adapters, layers, values in batch.matrices():
+            found = features(values.flatten(0, 1).float())
+            out[adapters, layers] = found.reshape(*values.shape[:2], -1)
+        return out.flatten(1)
+
+    def _compiled(self, matrices: Tensor) -> Tensor:
+        from wsa_kernels.compilation import compiled
+
+        return compiled(self.features)(matrices)

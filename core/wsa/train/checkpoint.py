@@ -1,0 +1,84 @@
+"""A training caught between two epochs: sealed, bound to its job, loaded without pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from wsa import storage
+from wsa.progress import say
+from wsa.train.config import CONDITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from wsa.train.config import TrainConfig
+    from wsa.train.outcome import Run
+    from wsa.train.split import Split
+
+# Raise it when the layout of a checkpoint changes: older ones are then another job's.
+VERSION = 1
+
+
+def fingerprint(
+    features: Tensor,
+    labels: Tensor,
+    split: Split,
+    runs: Sequence[Run],
+    classes: int,
+    config: TrainConfig,
+) -> str:
+    """Return the digest of everything that decides a result, conditions aside."""
+    knobs = {key: value for key, value in asdict(config).items() if key not in CONDITIONS}
+    job = {
+        "version": VERSION,
+        "config": knobs,
+        "runs": [asdict(run) for run in runs],
+        "classes": classes,
+        "features": [list(features.shape), _digest(features)],
+        "labels": _digest(labels),
+        "split": storage.digest(split.assignment.tobytes()),
+    }
+    return storage.digest(json.dumps(job, sort_keys=True).encode())
+
+
+def _digest(tensor: Tensor) -> str:
+    array = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return storage.digest(array.data)
+
+
+def save(path: Path, job: str, state: dict[str, Any]) -> None:
+    """Write the state of a job; a crash leaves this checkpoint or the last one."""
+    buffer = io.BytesIO()
+    torch.save({"job": job, "state": state}, buffer)
+    storage.write_bytes(path, storage.seal(buffer.getvalue()))
+
+
+def load(path: Path, job: str, device: torch.device) -> dict[str, Any] | None:
+    """Return the state of a job; None where there is none, or none that can be trusted."""
+    try:
+        sealed = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    payload = storage.unseal(sealed)
+    if payload is None:
+        _discard(path, "is damaged")
+        return None
+    content = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    if content["job"] != job:
+        _discard(path, "belongs to another job")
+        return None
+    state: dict[str, Any] = content["state"]
+    return state
+
+
+def _discard(path: Path, reason: str) -> None:
+    path.unlink()
+    say(f"checkpoint {path} {reason}; it is discarded and the training starts anew")

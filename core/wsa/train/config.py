@@ -1,0 +1,47 @@
+"""Every knob of the trainer, as one checked value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from wsa.errors import WsaError
+
+# What may change between two sittings of one job: it changes bits, never the job.
+CONDITIONS = ("amp", "compile", "checkpoint_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """How a classifier is trained; `amp` and `compile` None means: as the device deserves."""
+
+    hidden_dim: int = 512
+    dropout: float = 0.5
+    weight_decay: float = 1e-4
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    max_epochs: int = 200
+    patience: int = 15
+    amp: bool | None = None
+    compile: bool | None = None
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _need(self.hidden_dim >= 2, "hidden dimension", "at least 2", self.hidden_dim)
+        _need(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
+        _need(0 <= self.weight_decay < math.inf, "weight decay", "0 or more", self.weight_decay)
+        _need(0 < self.learning_rate < math.inf, "learning rate", "above 0", self.learning_rate)
+        _need(
+            self.batch_size >= 2,
+            "batch size",
+            "at least 2, as BatchNorm knows no variance of one adapter",
+            self.batch_size,
+        )
+        _need(self.max_epochs >= 1, "number of epochs", "at least 1", self.max_epochs)
+        _need(self.patience >= 1, "patience", "at least 1 epoch", self.patience)
+        _need(self.checkpoint_seconds >= 0, "seconds", "0 or more", self.checkpoint_seconds)
+
+
+def _need(holds: bool, what: str, needed: str, found: float) -> None:
+    if not holds:
+        raise WsaError(f"the {what} must be {needed}; got {found}")

@@ -1,0 +1,120 @@
+"""What an operation works on: all matrices of all adapters, stored (`Factors`) or not (`Delta`).
+
+Both hand out `Tile`s, so an entry-wise operation is written once for the two views. A spectrum or
+a norm of `Delta` never needs the product: it takes `Delta.pairs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wsa_kernels.layout import Layout
+
+# A tile and the temporaries of one operation on it fit beside each other in 24 MiB of cache.
+TILE_BYTES = 4 << 20
+
+
+class Tile(NamedTuple):
+    """Equally shaped matrices: `values[i, g]` is layer `layers[g]` of adapter `adapters[i]`."""
+
+    adapters: slice
+    layers: Tensor  # [G] int64
+    values: Tensor  # [n, G, rows, cols]
+
+
+class Pairs(NamedTuple):
+    """Equally shaped modules: the update of `modules[g]` is scale * up @ down."""
+
+    modules: Tensor  # [G] int64
+    up: Tensor  # [N, G, out, R]
+    down: Tensor  # [N, G, R, in]
+    scale: Tensor  # [N, G]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The stored matrices of a shard, flat [N, P]; a layer is one of them."""
+
+    flat: Tensor
+    layout: Layout
+
+    @property
+    def count(self) -> int:
+        """L: how many layers an adapter has in this view."""
+        return len(self.layout.shapes)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Return (rows, cols) of every layer."""
+        return self.layout.shapes
+
+    def tiles(self) -> Iterator[Tile]:
+        """Yield every matrix once, in tiles of bounded size that copy nothing."""
+        for shape_class in self.layout.classes:
+            values = shape_class.view(self.flat)
+            layers = torch.tensor(shape_class.layers, device=self.flat.device)
+            for adapters in _runs(len(values), values[:1].nbytes):
+                yield Tile(adapters, layers, values[adapters])
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The updates scale * up @ down of a shard; a layer is a module, and never formed whole."""
+
+    flat: Tensor
+    layout: Layout
+    scale: Tensor  # [N, M]
+
+    @property
+    def count(self) -> int:
+        """L: how many layers an adapter has in this view."""
+        return len(self.layout.pairs)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Return (rows, cols) of every layer."""
+        shapes = self.layout.shapes
+        return tuple((shapes[up][0], shapes[down][1]) for up, down in self.layout.pairs)
+
+    def pairs(self) -> Iterator[Pairs]:
+        """Yield the factors of every module once, one class at a time, without a copy."""
+        for module_class in self.layout.module_classes:
+            modules = torch.tensor(module_class.modules, device=self.flat.device)
+            up, down = module_class.up.view(self.flat), module_class.down.view(self.flat)
+            yield Pairs(modules, up, down, self.scale[:, modules])
+
+    def tiles(self) -> Iterator[Tile]:
+        """Yield every update once, formed a bounded tile at a time and dropped again."""
+        for modules, up, down, scale in self.pairs():
+            one = up.shape[-2] * down.shape[-1] * working_dtype(up).itemsize
+            for group in _runs(len(modules), one):
+                for adapters in _runs(len(up), one * (group.stop - group.start)):
+                    part = (adapters, group)
+                    product = working(up[part]) @ working(down[part])
+                    values = product * scale[part].to(product.dtype)[..., None, None]
+                    yield Tile(adapters, modules[group], values)
+
+
+Matrices = Factors | Delta
+
+
+def working_dtype(values: Tensor) -> torch.dtype:
+    """Return the dtype that values are computed in: float32, or float64 where they are."""
+    return torch.float64 if values.dtype == torch.float64 else torch.float32
+
+
+def working(values: Tensor) -> Tensor:
+    """Return values in the dtype they are computed in."""
+    return values.to(working_dtype(values))
+
+
+def _runs(count: int, bytes_each: int) -> Iterator[slice]:
+    """Cut a count into runs of at most TILE_BYTES, at least one each."""
+    step = max(1, TILE_BYTES // max(1, bytes_each))
+    for start in range(0, count, step):
+        yield slice(start, min(count, start + step))

@@ -1,0 +1,1 @@
+"""Representations that ship with wsa, registered like a stranger's."""
