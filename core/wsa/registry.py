@@ -16,6 +16,8 @@ from wsa.errors import PluginFailure, WsaError, unknown
 from wsa.representation import Composite, Representation
 
 GROUP = "wsa"
+# an exception may carry a page; its first lines say what it is
+LONGEST_CAUSE = 300
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def load(plugin: Plugin) -> list[Offer]:
 
 def cause(problem: BaseException) -> str:
     """Return an exception as one line."""
-    text = str(problem).strip()
-    return f"{type(problem).__name__}: {text.splitlines()[0]}" if text else type(problem).__name__
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text[:LONGEST_CAUSE]}" if text else type(problem).__name__
 
 
 def _plugin(entry: EntryPoint) -> Plugin:

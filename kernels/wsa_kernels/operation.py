@@ -31,8 +31,13 @@ class Operation(Generic[Result]):
         return self.form(backend or self.best(matrices))(matrices)
 
     def best(self, matrices: Matrices) -> str:
-        """Name the backend for where the weights lie."""
-        return "triton" if matrices.flat.is_cuda and self.triton else "compiled"
+        """Name the backend for where the weights lie.
+
+        On the CPU a compilation costs 10 s a shape, so that only its caller can say it pays.
+        """
+        if not matrices.flat.is_cuda:
+            return "reference"
+        return "triton" if self.triton else "compiled"
 
     def form(self, backend: str) -> Callable[[Matrices], Result]:
         """Return one form; raises ValueError for a backend this operation does not have."""

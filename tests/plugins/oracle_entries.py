@@ -64,9 +64,10 @@ def percentiles(subject: Subject, wanted: tuple[int, ...]) -> Features:
 
 
 def combined(terms: list[tuple[float, Expected]]) -> Expected:
-    """Add quantiles up, and what each may differ by."""
+    """Add quantiles up, and what each may differ by, and the rounding of the sum itself."""
     value = sum(factor * term.value for factor, term in terms)
-    return Expected(value, 0.0, sum(abs(factor) * term.absolute for factor, term in terms))
+    slack = sum(abs(factor) * term.absolute for factor, term in terms)
+    return Expected(value, 0.0, slack + float(np.spacing(np.float32(abs(value)))) / 2)
 
 
 def quotient(above: Expected, below: Expected) -> Expected:

@@ -33,7 +33,9 @@ def spectral(subject: Subject) -> Features:
     first, total = float(sigma[0]), float(sigma.sum())
     p = sigma / total if total else sigma
     square, h = float(np.sum(sigma**2)), entropy(p)
-    leading, gaps = padded(sigma, 10), padded(-np.diff(sigma), 9)
+    leading = padded(sigma, 10)
+    # the gap below the last singular value is one to 0; a constant layer has none by definition
+    gaps = 0 * leading[1:] if subject.constant else -np.diff(leading)
     features = {f"sv_{i + 1}": Expected(leading[i], 0.0, 2e-6 * first) for i in range(10)}
     features |= {f"frac_{i + 1}": of_order_one(x, 2e-6) for i, x in enumerate(padded(p, 10))}
     features |= {f"gap_{i + 1}": of_order_one(ratio(x, first), 4e-6) for i, x in enumerate(gaps)}

@@ -120,7 +120,7 @@ class Population:
 
     def batch(self, view: str, adapters: slice = slice(None)) -> Batch:
         flat, scale = self.flat[adapters], self.scale[adapters]
-        return Batch(flat, self.layout, self.catalogue.layers(view), scale, backend="reference")
+        return Batch(flat, self.layout, self.catalogue.layers(view), scale)
 
     @cached_property
     def numbers(self) -> Array:

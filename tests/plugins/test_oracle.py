@@ -104,6 +104,7 @@ def test_spectral_features_of_a_known_spectrum_are_the_textbook_ones() -> None:
         "sv_4": 0.0,
         "frac_2": 0.25,
         "gap_1": 0.5,
+        "gap_3": 0.5,
         "entropy": 1.5 * math.log(2),
         "effective_rank": 2**1.5,
         "stable_rank": 1.5,

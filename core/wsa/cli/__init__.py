@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 
 import typer
 
@@ -29,8 +31,15 @@ app.add_typer(cache, name="cache")
 app.add_typer(zoo, name="zoo")
 
 
+def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"wsa: warning: {message}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line; a `WsaError` is one line and its exit code, a bug a traceback."""
+    # idle OpenMP threads that spin made one training epoch 100 times slower beside a busy process
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = _say_warning
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -40,6 +49,7 @@ def main() -> None:
             raise
         print(f"wsa: {problem}", file=sys.stderr)
         sys.exit(problem.exit_code)
-    except KeyboardInterrupt:
-        print("wsa: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == EXIT_INTERRUPTED:
+            print("wsa: interrupted; the same command goes on from here", file=sys.stderr)
+        raise

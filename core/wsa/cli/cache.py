@@ -37,7 +37,7 @@ def ls(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
     if json:
         print(to_json(list(rows.values())), end="")
         return
-    for row in rows.values():
+    for _, row in sorted(rows.items()):
         print(
             f"{row['representation']} v{row['version']} {row['view']}: {row['entries']} entries, "
             f"{row['adapters']} adapters, {amount(row['bytes'])}, by {row['distribution']}"

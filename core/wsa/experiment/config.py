@@ -65,6 +65,16 @@ class RunConfig:
         knobs = {name: value for name, value in asdict(self).items() if name not in _FREE}
         return {name: list(v) if isinstance(v, tuple) else v for name, v in knobs.items()}
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> RunConfig:
+        """Return the configuration that `decisive` was written from."""
+        names = [each.name for each in fields(cls) if each.name in stored]
+        values: dict[str, Any] = {}
+        for name in names:
+            value = stored[name]
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
     def folder(self) -> Path:
         """Return the run folder: the one asked for, or one named after what is asked."""
         if self.output_dir is not None:
@@ -80,11 +90,6 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
         for name in names
         if one.get(name) != other.get(name)
     ]
-
-
-def knobs() -> list[str]:
-    """Return the name of every knob."""
-    return [each.name for each in fields(RunConfig)]
 
 
 def _need(holds: bool, name: str, found: object, needed: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from wsa.cache import Cache
 from wsa.errors import WsaError
-from wsa.experiment.config import RunConfig, differences, knobs
+from wsa.experiment.config import RunConfig, differences
 from wsa.experiment.preparation import prepare_extraction
 from wsa.extract import Extraction, Request
 from wsa.population.identity import Identity, canonical_digest
@@ -33,8 +33,7 @@ def stored_config(run: Path) -> RunConfig:
         stored = json.loads(path.read_bytes())
     except (OSError, ValueError) as problem:
         raise WsaError(f"{run} is no run folder: cannot read {path.name}") from problem
-    known: dict[str, Any] = {name: stored[name] for name in knobs() if name in stored}
-    return RunConfig(**{n: tuple(v) if isinstance(v, list) else v for n, v in known.items()})
+    return RunConfig.from_json(stored)
 
 
 def _row(extraction: Extraction, request: Request, records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from wsa.train import majority, summarise
+from wsa_kernels.compilation import problem
 
 if TYPE_CHECKING:
     from wsa.experiment.plan import Task
@@ -54,6 +55,7 @@ def merge(prepared: Prepared, tasks: Sequence[dict[str, Any]], split: Split) -> 
         "best": best(tasks),
         "failures": prepared.failures | broken,
         "quarantined": prepared.extraction.store.quarantined,
+        "warnings": [f"nothing was compiled: {reason}"] if (reason := problem()) else [],
     }
 
 
@@ -87,7 +89,7 @@ def metrics_csv(tasks: Sequence[dict[str, Any]]) -> str:
         head = [task[name] for name in names[:4]]
         for run in [*task["runs"], *task["shuffled"]]:
             for split in SPLITS:
-                for metric, value in run[split].items():
+                for metric, value in sorted(run[split].items()):
                     if isinstance(value, int | float):
                         table.writerow([*head, run["seed"], run["shuffled"], split, metric, value])
     return out.getvalue()

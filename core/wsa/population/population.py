@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,12 +81,13 @@ class Population:
     def shards(self, ranges: list[tuple[int, int]]) -> Iterator[Shard]:
         """Read shards in order, the next one while the caller works on this one."""
         with ThreadPoolExecutor(1) as reader:
-            coming = [reader.submit(self.read, *span) for span in ranges[:1]]
-            for following in [*ranges[1:], None]:
-                shard = coming.pop().result()
-                if following:
-                    coming.append(reader.submit(self.read, *following))
+            coming = deque(reader.submit(self.read, *span) for span in ranges[:1])
+            for following in ranges[1:]:
+                shard = coming.popleft().result()
+                coming.append(reader.submit(self.read, *following))
                 yield shard
+            if coming:
+                yield coming.popleft().result()
 
     def read(self, start: int, stop: int) -> Shard:
         """Read adapters `start` to `stop` into one flat buffer, `num_workers` columns at once."""

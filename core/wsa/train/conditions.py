@@ -35,7 +35,7 @@ def compiles(wish: bool | None, device: torch.device, steps: int) -> bool:
 def conditions(device: torch.device, dtype: torch.dtype, compiled: bool) -> dict[str, Any]:
     """Return everything that may change bits between two sittings of one job."""
     return {
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "device": _describe(device),
         "threads": torch.get_num_threads(),
         "amp": None if dtype == torch.float32 else str(dtype).removeprefix("torch."),

@@ -39,7 +39,8 @@ class TrainConfig:
         )
         _need(self.max_epochs >= 1, "number of epochs", "at least 1", self.max_epochs)
         _need(self.patience >= 1, "patience", "at least 1 epoch", self.patience)
-        _need(self.checkpoint_seconds >= 0, "seconds", "0 or more", self.checkpoint_seconds)
+        seconds = self.checkpoint_seconds
+        _need(seconds >= 0, "number of seconds between checkpoints", "0 or more", seconds)
 
 
 def _need(holds: bool, what: str, needed: str, found: float) -> None:

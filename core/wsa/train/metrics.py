@@ -36,7 +36,7 @@ def measure(labels: Labels, probabilities: Probabilities) -> dict[str, Any]:
         "nll": metrics.log_loss(labels, probabilities, labels=classes),
         "ece": expected_calibration_error(labels, probabilities),
         "roc_auc_ovr": roc_auc_ovr(labels, probabilities),
-        "mcc": metrics.matthews_corrcoef(labels, guesses),
+        "mcc": _matthews(labels, guesses),
     }
     confusion = metrics.confusion_matrix(labels, guesses, labels=classes)
     return {name: _finite(score) for name, score in scores.items()} | {
@@ -55,6 +55,14 @@ def _balanced_accuracy(labels: Labels, guesses: Labels) -> float:
     present = np.unique(labels)
     score = recall_score(labels, guesses, labels=present, average="macro", zero_division=0)
     return float(score)
+
+
+def _matthews(labels: Labels, guesses: Labels) -> float:
+    """Return Matthews' correlation, 0 where one class is all there is: scikit-learn warns."""
+    from sklearn.metrics import matthews_corrcoef
+
+    alone = len(np.union1d(labels, guesses)) < 2
+    return 0.0 if alone else float(matthews_corrcoef(labels, guesses))
 
 
 def _averages(labels: Labels, guesses: Labels, classes: Labels) -> dict[str, float]:

@@ -2,53 +2,64 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 
+# Multiplications a matrix pair below which a oneDNN call costs more than it saves (14 us).
+WORTH_ONEDNN = 1 << 20
+
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Multiply [S, B, in] by [S, in, out]: `torch.bmm`, or oneDNN for float32 on the CPU."""
-    if _onednn_serves(left):
-        result: Tensor = _OneDnnProduct.apply(left, right)  # type: ignore[no-untyped-call]
+    large = left[0].numel() * right.shape[2] >= WORTH_ONEDNN
+    if large and _onednn_serves(left):
+        result: Tensor = OneDnnProduct.apply(left, right)  # type: ignore[no-untyped-call]
         return result
     return torch.bmm(left, right)
 
 
 def _onednn_serves(values: Tensor) -> bool:
-    return (
-        values.device.type == "cpu"
-        and values.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    plain = values.device.type == "cpu" and values.dtype == torch.float32
+    busy = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+    return plain and not busy and _onednn_leads()
+
+
+@functools.cache
+def _onednn_leads() -> bool:
+    """Whether the CPU is of the kind measured, and this torch has the product."""
+    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return wide and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def _multiply(left: Tensor, right: Tensor) -> Tensor:
-    """Return left @ right.T of two matrices; either may be a transposed view."""
+    """Return left @ right.T of two dense matrices or their transposed views.
+
+    Any other stride falls into oneDNN's reference loop: 0.1 GFLOP/s.
+    """
     result: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, None, "none", [], "")
     return result
 
 
-class _OneDnnProduct(torch.autograd.Function):
-    """bmm through oneDNN: 240 GFLOP/s a thread on an AMD Zen 5, where MKL's sgemm reaches 105."""
+class OneDnnProduct(torch.autograd.Function):
+    """bmm through oneDNN: 230 GFLOP/s a thread on an AMD Zen 5, where MKL's sgemm reaches 105."""
 
     @staticmethod
     def forward(ctx: Any, left: Tensor, right: Tensor) -> Tensor:
+        """Multiply seed by seed."""
         ctx.save_for_backward(left, right)
         pairs = zip(left, right, strict=True)
-        # Seeds inside rows, [B, S, out]: what BatchNorm wants next, at no extra copy.
-        return torch.stack([_multiply(a, b.T) for a, b in pairs], dim=1).transpose(0, 1)
+        return torch.stack([_multiply(a.contiguous(), b.T) for a, b in pairs])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the gradients of both factors; the features, which learn nothing, get none."""
         left, right = ctx.saved_tensors
-        out = gradients[0]
+        out = gradients[0].contiguous()
         to_left = None
         if ctx.needs_input_grad[0]:
-            pairs = zip(out, right, strict=True)
-            to_left = torch.stack([_multiply(g, b) for g, b in pairs], dim=1).transpose(0, 1)
+            to_left = torch.stack([_multiply(g, b) for g, b in zip(out, right, strict=True)])
         pairs = zip(left, out, strict=True)
-        return to_left, torch.stack([_multiply(a.T, g.T) for a, g in pairs])
+        return to_left, torch.stack([_multiply(a.contiguous().T, g.T) for a, g in pairs])

@@ -37,12 +37,12 @@ class Stopping:
         return self.epochs[run] - self.best_epoch[run]
 
     def state(self) -> dict[str, Any]:
-        """Return every counter, for a checkpoint."""
+        """Return a copy of every counter, for a checkpoint."""
         return {
-            "active": self.active,
-            "best_loss": self.best_loss,
-            "best_epoch": self.best_epoch,
-            "epochs": self.epochs,
+            "active": list(self.active),
+            "best_loss": list(self.best_loss),
+            "best_epoch": list(self.best_epoch),
+            "epochs": list(self.epochs),
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -1,0 +1,44 @@
+"""Absolute sums: the entry-wise L1 norm and the matrix 1- and inf-norms of every layer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wsa_kernels.compilation import compiled
+from wsa_kernels.layerwise import per_layer
+from wsa_kernels.matrices import Matrices
+from wsa_kernels.operation import Operation
+from wsa_kernels.reductions import column_total, total
+
+WIDTHS = (1, 1, 1)
+
+
+class AbsoluteSums(NamedTuple):
+    """One number per layer of each adapter, each [N, L]."""
+
+    l1: Tensor  # sum of |w|
+    one: Tensor  # greatest column sum of |w|
+    inf: Tensor  # greatest row sum of |w|
+
+
+def _core(values: Tensor) -> Tensor:
+    """Map [B, rows, cols] to the three norms, [B, 3]."""
+    size = values.abs()
+    rows = total(size)  # [B, rows]
+    return torch.stack([total(rows), column_total(size).amax(-1), rows.amax(-1)], -1)
+
+
+def absolute_sums_reference(matrices: Matrices) -> AbsoluteSums:
+    """Compute eagerly."""
+    return AbsoluteSums(*per_layer(matrices, _core, WIDTHS))
+
+
+def absolute_sums_compiled(matrices: Matrices) -> AbsoluteSums:
+    """Compute with one compiled function per shape."""
+    return AbsoluteSums(*per_layer(matrices, compiled(_core), WIDTHS))
+
+
+absolute_sums = Operation("absolute_sums", absolute_sums_reference, absolute_sums_compiled)

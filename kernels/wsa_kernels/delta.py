@@ -1,0 +1,76 @@
+"""Delta algebra: an update D = scale * up @ down by its R x R core, never formed.
+
+With S S^T = down down^T, the narrow matrix left = scale * up @ S has D D^T = left left^T: the same
+row norms, singular values and marginal spectrum along the output axis. right = scale * S^T @ down
+with S S^T = up^T up does the same for the input axis. All are sums of squares, so that none comes
+out below zero, and zeros in a factor, or in its rank, stay exactly zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wsa_kernels.gram import gram, product, square_root
+from wsa_kernels.matrices import Delta, runs, working_dtype
+from wsa_kernels.reductions import column_total, is_constant, total
+
+
+@dataclass(frozen=True)
+class Factored:
+    """Equally shaped modules of some adapters, one batch axis, in float64."""
+
+    adapters: slice
+    modules: Tensor  # [G] int64
+    up: Tensor  # [B, out, R]
+    down: Tensor  # [B, R, in]
+    scale: Tensor  # [B]
+
+    @property
+    def rows(self) -> int:
+        """Count the rows of the update."""
+        return self.up.shape[-2]
+
+    @property
+    def cols(self) -> int:
+        """Count the columns of the update."""
+        return self.down.shape[-1]
+
+    @property
+    def constant(self) -> Tensor:
+        """Say which updates hold one value only because each of their factors' terms does, [B]."""
+        up, down = (is_constant(each).all(-1) for each in (self.up.mT, self.down))
+        return up & down
+
+    def left(self) -> Tensor:
+        """Return [B, out, R] with the update's row Gram matrix: left left^T = D D^T."""
+        root = square_root(gram(self.down), self.cols)
+        return product(self.up, root) * self.scale[:, None, None]
+
+    def right(self) -> Tensor:
+        """Return [B, R, in] with the update's column Gram matrix: right^T right = D^T D."""
+        root = square_root(gram(self.up.mT), self.rows)
+        return product(root.mT, self.down) * self.scale[:, None, None]
+
+
+def factored(matrices: Delta) -> Iterator[Factored]:
+    """Yield every module once, equal shapes together, in parts of bounded size."""
+    for modules, up, down, scale in matrices.pairs():
+        one = 8 * len(modules) * (up[0, 0].numel() + down[0, 0].numel()) if len(up) else 0
+        for adapters in runs(len(up), one):
+            factors = (each[adapters].double().flatten(0, 1) for each in (up, down, scale))
+            yield Factored(adapters, modules, *(each.contiguous() for each in factors))
+
+
+def means(matrices: Delta) -> Tensor:
+    """Return the mean entry of every update, [N, M]: a product of column and of row sums."""
+    out = matrices.flat.new_empty(
+        (len(matrices.flat), matrices.count), dtype=working_dtype(matrices.flat)
+    )
+    for part in factored(matrices):
+        sums = (column_total(part.up) * total(part.down)).sum(-1)  # [B]
+        found = (part.scale * sums / (part.rows * part.cols)).to(out.dtype)
+        out[part.adapters].index_copy_(1, part.modules, found.view(-1, len(part.modules)))
+    return out

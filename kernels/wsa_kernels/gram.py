@@ -1,0 +1,75 @@
+"""Gram: batched products, Gram matrices and their roots; float64 where a spectrum hangs on it.
+
+On the CPU numpy does the work. Its loops hand one matrix after another to BLAS and LAPACK, so that
+a matrix comes out the same whichever others are in the batch; torch's batched calls round
+otherwise for another batch size, alignment or number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EPSILON = torch.finfo(torch.float64).eps
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Multiply [..., rows, R] by [..., R, cols]."""
+    if left.shape[-1] == 1:
+        return left * right
+    if left.is_cuda:
+        return left @ right
+    return torch.from_numpy(np.matmul(left.numpy(), right.numpy()))
+
+
+def gram(values: Tensor) -> Tensor:
+    """Return w w^T of float64 matrices [..., k, n], [..., k, k].
+
+    In float32 every singular value below 3e-4 of the first would be lost.
+    """
+    if values.dtype != torch.float64:
+        raise ValueError(f"a Gram matrix needs float64; got {values.dtype}")
+    return product(values, values.mT)
+
+
+def eigenvalues(gram_matrices: Tensor, length: int) -> Tensor:
+    """Return the eigenvalues of [..., k, k], greatest first; rounding noise is exactly 0.
+
+    `length` is the number of terms in each entry's sum.
+    """
+    found = _of_numpy(np.linalg.eigvalsh, torch.linalg.eigvalsh, gram_matrices).flip(-1)
+    return _without_noise(found, found[..., :1], length)
+
+
+def square_root(gram_matrices: Tensor, length: int) -> Tensor:
+    """Return S with S S^T = G for G [..., k, k]; directions of rounding noise are exactly 0.
+
+    By eigenvectors: Cholesky's has no answer for a factor of deficient rank, such as a fresh up.
+    """
+    if gram_matrices.shape[-1] == 1:
+        return gram_matrices.sqrt()
+    found, vectors = _eigenvectors(gram_matrices)
+    found = _without_noise(found, found[..., -1:], length)
+    return vectors * found.sqrt().unsqueeze(-2)
+
+
+def _without_noise(found: Tensor, greatest: Tensor, length: int) -> Tensor:
+    noise = max(length, found.shape[-1]) * EPSILON * greatest
+    return found.masked_fill(found <= noise, 0.0)
+
+
+def _of_numpy(
+    numpy_form: Callable[..., np.ndarray], torch_form: Callable[[Tensor], Tensor], values: Tensor
+) -> Tensor:
+    return torch_form(values) if values.is_cuda else torch.from_numpy(numpy_form(values.numpy()))
+
+
+def _eigenvectors(values: Tensor) -> tuple[Tensor, Tensor]:
+    if values.is_cuda:
+        found, vectors = torch.linalg.eigh(values)
+        return found, vectors
+    numbers, columns = np.linalg.eigh(values.numpy())
+    return torch.from_numpy(numbers), torch.from_numpy(columns)

@@ -1,0 +1,90 @@
+"""Row and column norms of every layer: their mean, spread and maximum, and their profile.
+
+The profile is the root-mean-square norm of 32 equal contiguous groups of rows (columns), cut at
+floor(i * rows / 32); fewer than 32 rows give the norm of each, padded with 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wsa_kernels.compilation import compiled
+from wsa_kernels.delta import factored
+from wsa_kernels.layerwise import Part, gathered, per_layer
+from wsa_kernels.matrices import Delta, Matrices
+from wsa_kernels.operation import Operation
+from wsa_kernels.reductions import average, centred, column_total, deviation, total
+
+GROUPS = 32
+WIDTHS = (1, 1, 1, 1, 1, 1, GROUPS, GROUPS)
+
+
+class RowColNorms(NamedTuple):
+    """Statistics of the norms of a layer's rows and columns; std has ddof 1."""
+
+    row_mean: Tensor  # [N, L]
+    row_std: Tensor  # [N, L]
+    row_max: Tensor  # [N, L]
+    col_mean: Tensor  # [N, L]
+    col_std: Tensor  # [N, L]
+    col_max: Tensor  # [N, L]
+    row_profile: Tensor  # [N, L, 32]
+    col_profile: Tensor  # [N, L, 32]
+
+
+def _core(values: Tensor) -> Tensor:
+    """Map [B, rows, cols] to the fields side by side, [B, 70]."""
+    square = values.double().square()
+    return _describe(total(square), column_total(square))
+
+
+def _narrow_core(left: Tensor, right: Tensor) -> Tensor:
+    """Map an update's left [B, out, R] and right [B, R, in] to its fields, [B, 70]."""
+    return _describe(total(left.square()), column_total(right.square()))
+
+
+def _describe(row_energies: Tensor, col_energies: Tensor) -> Tensor:
+    energies = (row_energies, col_energies)
+    statistics = [each for some in energies for each in _statistics(some.sqrt())]
+    return torch.cat([torch.stack(statistics, -1), *(_profile(each) for each in energies)], -1)
+
+
+def _statistics(norms: Tensor) -> list[Tensor]:
+    """Return mean, std and maximum of [B, m] norms, each [B]."""
+    mean, entries, _ = centred(norms)
+    return [mean, deviation(entries), norms.amax(-1)]
+
+
+def _profile(energies: Tensor) -> Tensor:
+    """Return the root mean energy of each group, [B, m] -> [B, 32]."""
+    count = energies.shape[-1]
+    if count < GROUPS:
+        return torch.nn.functional.pad(energies.sqrt(), (0, GROUPS - count))
+    bounds = [i * count // GROUPS for i in range(1, GROUPS)]
+    return torch.stack([average(group) for group in energies.tensor_split(bounds, -1)], -1).sqrt()
+
+
+def _parts(matrices: Delta, core: Callable[[Tensor, Tensor], Tensor]) -> Iterator[Part]:
+    for part in factored(matrices):
+        yield Part(part.adapters, part.modules, core(part.left(), part.right()))
+
+
+def row_col_norms_reference(matrices: Matrices) -> RowColNorms:
+    """Compute eagerly; an update's norms from its R x R core."""
+    if isinstance(matrices, Delta):
+        return RowColNorms(*gathered(matrices, _parts(matrices, _narrow_core), WIDTHS))
+    return RowColNorms(*per_layer(matrices, _core, WIDTHS))
+
+
+def row_col_norms_compiled(matrices: Matrices) -> RowColNorms:
+    """Compute with one compiled function per shape; an update's narrow factors eagerly."""
+    if isinstance(matrices, Delta):
+        return row_col_norms_reference(matrices)
+    return RowColNorms(*per_layer(matrices, compiled(_core), WIDTHS))
+
+
+row_col_norms = Operation("row_col_norms", row_col_norms_reference, row_col_norms_compiled)

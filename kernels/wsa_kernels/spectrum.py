@@ -1,0 +1,136 @@
+"""Spectrum: the singular values of every layer and what is derived from them.
+
+sigma^2 are the eigenvalues of the float64 Gram matrix on the small side; an update's come from its
+R x R core (`delta.py`). p_i = sigma_i / sum sigma over all k values; values beyond k are 0, in
+the gaps too, so that a rank padded with zeros changes nothing. Zero layer: logs -38, all else 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from wsa_kernels.compilation import compiled
+from wsa_kernels.delta import factored
+from wsa_kernels.gram import eigenvalues, gram
+from wsa_kernels.layerwise import Part, gathered
+from wsa_kernels.matrices import Delta, Factors, Matrices
+from wsa_kernels.operation import Operation
+from wsa_kernels.reductions import is_constant, ratio, total
+
+LEADING = 10
+ENERGY_SHARES = (0.50, 0.90, 0.95, 0.99)
+WIDTHS = (LEADING, LEADING, LEADING - 1, 1, 1, 1, 1, 1, 1, len(ENERGY_SHARES), 1, 1, 1)
+LOG_OF_ZERO = -38.0
+EPSILON = torch.finfo(torch.float32).eps
+
+# Maps energies [B, k], rows, cols and constant [B] to the fields side by side.
+Describe = Callable[..., Tensor]
+
+
+class Spectrum(NamedTuple):
+    """Singular values of a layer, greatest first, and their summaries."""
+
+    singular_values: Tensor  # [N, L, 10]
+    fractions: Tensor  # [N, L, 10], p_i
+    gaps: Tensor  # [N, L, 9], (sigma_i - sigma_i+1) / sigma_1
+    nuclear: Tensor  # [N, L], sum sigma
+    frobenius: Tensor  # [N, L], root of sum sigma^2, which itself may outgrow float32
+    entropy: Tensor  # [N, L], -sum p ln p
+    effective_rank: Tensor  # [N, L], exp(entropy)
+    stable_rank: Tensor  # [N, L], sum sigma^2 / sigma_1^2
+    participation: Tensor  # [N, L], (sum sigma^2)^2 / sum sigma^4
+    energy_ranks: Tensor  # [N, L, 4], least j whose first j energies reach a share
+    log10_condition: Tensor  # [N, L], over the last value above float32 rounding
+    log10_sv1: Tensor  # [N, L]
+    log10_nuclear: Tensor  # [N, L]
+
+
+def energies(values: Tensor) -> Tensor:
+    """Return the squared singular values of float64 [B, rows, cols], greatest first, [B, k]."""
+    wide = values if values.shape[-2] <= values.shape[-1] else values.mT
+    if wide.shape[-2] == 1:
+        return total(wide.flatten(1).square()).unsqueeze(-1)
+    return eigenvalues(gram(wide), wide.shape[-1])
+
+
+def _describe(energy: Tensor, rows: int, cols: int) -> Tensor:
+    """Map [B, k] squared singular values to the fields side by side, [B, 43]."""
+    sigma = energy.sqrt()
+    first, nuclear, square = sigma[:, 0], sigma.sum(-1), energy.sum(-1)
+    p = ratio(sigma, nuclear.unsqueeze(-1))
+    entropy = torch.special.entr(p).sum(-1)
+    padded = torch.nn.functional.pad(sigma, (0, LEADING))[:, :LEADING]
+    fractions = torch.nn.functional.pad(p, (0, LEADING))[:, :LEADING]
+    gaps = ratio(padded[:, :-1] - padded[:, 1:], first.unsqueeze(-1))
+    scalars = [
+        nuclear,
+        square.sqrt(),
+        entropy,
+        entropy.exp() * (first > 0),
+        ratio(square, energy[:, 0]),
+        ratio(square.square(), energy.square().sum(-1)),
+        *_energy_ranks(energy, square),
+        _log10_condition(sigma, max(rows, cols) * EPSILON),
+        _log10(first),
+        _log10(nuclear),
+    ]
+    return torch.cat([padded, fractions, gaps, torch.stack(scalars, -1)], -1)
+
+
+def _energy_ranks(energy: Tensor, square: Tensor) -> list[Tensor]:
+    reached = energy.cumsum(-1)
+    wanted = [share * square for share in ENERGY_SHARES]
+    return [((reached < each.unsqueeze(-1)).sum(-1) + 1) * (square > 0) for each in wanted]
+
+
+def _log10_condition(sigma: Tensor, tolerance: float) -> Tensor:
+    first = sigma[:, :1]
+    last = torch.where(sigma > tolerance * first, sigma, first).amin(-1)
+    return _log10(ratio(first[:, 0], last))
+
+
+def _log10(values: Tensor) -> Tensor:
+    nothing = values == 0
+    return values.masked_fill(nothing, 1.0).log10().masked_fill(nothing, LOG_OF_ZERO)
+
+
+def _factor_parts(matrices: Factors, describe: Describe) -> Iterator[Part]:
+    for adapters, layers, values in matrices.tiles():
+        batch = values.double().flatten(0, 1).contiguous()
+        features = describe(energies(batch), *batch.shape[1:])
+        yield Part(adapters, layers, _without_gaps(features, is_constant(batch.flatten(1))))
+
+
+def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
+    for part in factored(matrices):
+        features = describe(energies(part.left()), part.rows, part.cols)
+        yield Part(part.adapters, part.modules, _without_gaps(features, part.constant))
+
+
+def _without_gaps(features: Tensor, constant: Tensor) -> Tensor:
+    """Take the gaps of constant layers away: they have none by definition."""
+    features[:, 2 * LEADING : 3 * LEADING - 1].masked_fill_(constant.unsqueeze(-1), 0.0)
+    return features
+
+
+def _spectrum(matrices: Matrices, describe: Describe) -> Spectrum:
+    if isinstance(matrices, Delta):
+        return Spectrum(*gathered(matrices, _delta_parts(matrices, describe), WIDTHS))
+    return Spectrum(*gathered(matrices, _factor_parts(matrices, describe), WIDTHS))
+
+
+def spectrum_reference(matrices: Matrices) -> Spectrum:
+    """Compute eagerly."""
+    return _spectrum(matrices, _describe)
+
+
+def spectrum_compiled(matrices: Matrices) -> Spectrum:
+    """Compute with LAPACK for the eigenvalues and compiled code for what is derived from them."""
+    return _spectrum(matrices, compiled(_describe))
+
+
+spectrum = Operation("spectrum", spectrum_reference, spectrum_compiled)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from wsa.cache import Cache
+
+KEY = "0" * 64
+FEATURES = torch.arange(12.0).reshape(3, 4)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    found = Cache(tmp_path / "cache")
+    found.commit(KEY, FEATURES, {"representation": "stats"})
+    return found
+
+
+def payload(cache: Cache) -> Path:
+    return cache.entries / f"{KEY}.safetensors"
+
+
+def record(cache: Cache) -> Path:
+    return cache.entries / f"{KEY}.json"
+
+
+def test_an_entry_comes_back_as_committed(cache: Cache) -> None:
+    found = cache.read(KEY)
+    assert found is not None
+    assert torch.equal(found, FEATURES)
+    assert cache.quarantined == 0
+
+
+def test_without_its_record_an_entry_does_not_exist(cache: Cache) -> None:
+    record(cache).unlink()
+    assert not cache.has(KEY)
+    assert cache.read(KEY) is None
+
+
+def test_every_flipped_bit_is_found(cache: Cache) -> None:
+    whole, note = payload(cache).read_bytes(), record(cache).read_bytes()
+    for place in range(0, len(whole), 7):
+        broken = bytearray(whole)
+        broken[place] ^= 1 << (place % 8)
+        payload(cache).write_bytes(broken)
+        record(cache).write_bytes(note)
+        assert cache.read(KEY) is None
+    assert cache.quarantined == len(range(0, len(whole), 7))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-2]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes() + b"x"),
+        lambda path: path.unlink(),
+    ],
+    ids=["truncated", "empty", "extended", "gone"],
+)
+@pytest.mark.parametrize("file", [payload, record], ids=["payload", "record"])
+def test_a_damaged_entry_is_set_aside_and_can_be_committed_again(
+    cache: Cache, damage: Callable[[Path], object], file: Callable[[Cache], Path]
+) -> None:
+    damage(file(cache))
+    assert cache.read(KEY) is None
+    assert not cache.has(KEY)
+    cache.commit(KEY, FEATURES, {})
+    found = cache.read(KEY)
+    assert found is not None
+    assert torch.equal(found, FEATURES)
+
+
+def test_swapped_payloads_are_found(cache: Cache) -> None:
+    other = "1" * 64
+    cache.commit(other, FEATURES + 1, {})
+    payload(cache).write_bytes((cache.entries / f"{other}.safetensors").read_bytes())
+    assert cache.read(KEY) is None
+    assert cache.quarantined == 1
+
+
+def test_what_was_set_aside_can_be_removed(cache: Cache) -> None:
+    payload(cache).write_bytes(b"")
+    cache.read(KEY)
+    assert cache.empty_quarantine() == 2
+    assert not list((cache.root / "quarantine").iterdir())
+
+
+def test_the_cache_directory_is_private(cache: Cache) -> None:
+    assert cache.root.stat().st_mode & 0o777 == 0o700

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import InstallPlugin, MakeDataset
+from wsa.cache import Cache, Memory
+from wsa.errors import PluginFailure
+from wsa.experiment.config import RunConfig
+from wsa.experiment.preparation import prepare_extraction
+from wsa.extract import Extraction, Request
+
+
+def prepared(folder: Path, cache: Path | None, plugins: str, view: str = "factors") -> Extraction:
+    config = RunConfig(
+        dataset=str(folder),
+        plugins=tuple(plugins.split(",")),
+        view=(view,),
+        cache_dir=cache,
+        cache_features=cache is not None,
+    )
+    return prepare_extraction(config)[0]
+
+
+def extracted(folder: Path, cache: Path | None, plugins: str, view: str = "factors") -> Extraction:
+    extraction = prepared(folder, cache, plugins, view)
+    extraction.ensure()
+    return extraction
+
+
+def request(extraction: Extraction, name: str) -> Request:
+    return next(each for each in extraction.requests if each.offer.name == name)
+
+
+def test_a_second_run_computes_nothing_and_reads_no_weight(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    folder, cache = make_dataset(n=8), tmp_path / "cache"
+    first = extracted(folder, cache, "stats,spectral")
+    second = extracted(folder, cache, "stats,spectral")
+    assert (first.computed, first.shards_read) == (2, 1)
+    assert second.account() == (
+        "features: 0 shard entries computed, 2 found in the cache, no weight read"
+    )
+    asked = request(second, "stats")
+    assert torch.equal(
+        first.features(request(first, "stats")).values, second.features(asked).values
+    )
+
+
+def test_a_moved_population_is_read_again_but_hits(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    folder, cache = make_dataset(n=8), tmp_path / "cache"
+    extracted(folder, cache, "stats")
+    folder.rename(tmp_path / "elsewhere")
+    moved = extracted(tmp_path / "elsewhere", cache, "stats")
+    assert (moved.computed, moved.found, moved.shards_read) == (0, 1, 1)
+
+
+def test_growing_a_population_computes_only_the_new_shards(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsa.population.population.SHARD_ADAPTERS", 4)
+    cache = tmp_path / "cache"
+
+    def first_eight(columns: dict[str, list[object]]) -> None:
+        for name in columns:
+            columns[name] = columns[name][:8]
+
+    assert extracted(make_dataset("small", n=10, change=first_eight), cache, "stats").computed == 2
+    assert extracted(make_dataset("grown", n=10), cache, "stats").computed == 1
+
+
+def test_a_changed_version_of_a_representation_misses(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin
+) -> None:
+    folder, cache = make_dataset(n=4), tmp_path / "cache"
+    install_plugin("given", version=1)
+    one = extracted(folder, cache, "given")
+    install_plugin("given", version=2, distribution="other-given")
+    inputs = one.key_inputs(request(one, "given"), one.identities[0])
+    assert inputs["version"] == 1
+    assert inputs["representation"] == "given"
+
+
+def test_a_damaged_entry_is_computed_again_and_equal(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    folder, cache = make_dataset(n=8), tmp_path / "cache"
+    first = extracted(folder, cache, "stats")
+    before = first.features(request(first, "stats")).values
+    (payload,) = (cache / "features").glob("*.safetensors")
+    payload.write_bytes(payload.read_bytes()[:-3])
+    second = extracted(folder, cache, "stats")
+    after = second.features(request(second, "stats")).values
+    assert torch.equal(before, after)
+    assert second.store.quarantined == 1
+
+
+def test_without_a_cache_features_are_the_same_and_nothing_is_written(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    folder = make_dataset(n=8)
+    kept, forgotten = (
+        extracted(folder, tmp_path / "cache", "stats"),
+        extracted(folder, None, "stats"),
+    )
+    assert isinstance(kept.store, Cache)
+    assert isinstance(forgotten.store, Memory)
+    values = [each.features(request(each, "stats")).values for each in (kept, forgotten)]
+    assert torch.equal(*values)
+
+
+def test_the_ensemble_is_its_parts_side_by_side_layer_by_layer(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    extraction = extracted(make_dataset(n=6), tmp_path / "cache", "ensemble")
+    whole = extraction.features(request(extraction, "ensemble"))
+    layers = len(extraction.population.catalogue.keys)
+    assert whole.values.shape == (6, layers * 115)
+    place = {column.name: i for i, column in enumerate(whole.columns)}
+    part = extraction.features(request(extraction, "spectral"))
+    for i, column in enumerate(part.columns):
+        twin = place[f"{column.layer}/spectral.{column.feature}"]
+        assert torch.equal(whole.values[:, twin], part.values[:, i])
+    assert extraction.computed == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ("raise ValueError('no such thing')", "it raised ValueError: no such thing"),
+        ("raise SystemExit(1)", "it raised SystemExit: 1"),
+        (
+            "return batch.flat[:, :3].float()",
+            r"needed float32 \[6, 16\] on cpu, got float32 \[6, 3\]",
+        ),
+        ("return batch.flat[:, :16].double()", r"got float64 \[6, 16\]"),
+        ("return [1, 2, 3]", "got list"),
+        ("return batch.flat[:, :16] / 0", "needed finite features, got"),
+        ("batch.flat[:, 0] = 0; return batch.flat[:, :16]", "it wrote to the batch's weights"),
+    ],
+)
+def test_a_plugin_that_breaks_the_contract_is_named_and_the_others_finish(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin, body: str, cause: str
+) -> None:
+    install_plugin("broken", body=body)
+    extraction = extracted(make_dataset(n=6), tmp_path / "cache", "stats,broken")
+    with pytest.raises(PluginFailure, match=cause):
+        extraction.features(request(extraction, "broken"))
+    assert extraction.features(request(extraction, "stats")).values.shape[0] == 6
+    assert extraction.computed == 1
+
+
+def test_a_weight_that_is_not_finite_changes_no_other_row(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    def spoil(columns: dict[str, list[object]]) -> None:
+        name = next(name for name in columns if name.endswith("down.weight"))
+        columns[name][3] = [[float("nan")] * 12]
+
+    sound = extracted(make_dataset("sound", n=6), tmp_path / "a", "ensemble,profile", "delta")
+    spoilt = extracted(
+        make_dataset("bad", n=6, change=spoil), tmp_path / "b", "ensemble,profile", "delta"
+    )
+    assert spoilt.valid().tolist() == [True, True, True, False, True, True]
+    for name in ("ensemble", "profile"):
+        one = sound.features(request(sound, name)).values
+        other = spoilt.features(request(spoilt, name)).values
+        assert torch.equal(one[spoilt.valid()], other[spoilt.valid()])
+        assert not other[3].any()

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = {"core": "wsa", "kernels": "wsa_kernels", "plugins": "wsa_plugins", "bench": "wsa_bench"}
+SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+# what the operations stand on; every other file of the kernels is an operation
+FOUNDATIONS = {"__init__", "layout", "matrices", "operation", "compilation"}
+BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*command], cwd=cwd, capture_output=True, text=True)
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("lint-imports",)],
+    ids=lambda command: " ".join(command),
+)
+def test_every_check_passes(command: tuple[str, ...]) -> None:
+    done = run(tool(command[0]), *command[1:])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("core/wsa/layers.py", "import wsa.cache", "Inside core, the arrows point down"),
+        (
+            "kernels/wsa_kernels/layout.py",
+            "import wsa.errors",
+            "Plugins and benchmarks stand on core",
+        ),
+        ("core/wsa/extract.py", "import triton", "Only wsa_kernels speaks Triton"),
+    ],
+)
+def test_the_import_contracts_fail_when_broken(
+    tmp_path: Path, file: str, line: str, contract: str
+) -> None:
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / file).open("a") as broken:
+        broken.write(f"\n{line}\n")
+    paths = [str(tmp_path / folder) for folder in FOLDERS]
+    code = f"import sys; sys.path[:0] = {paths}; from importlinter.cli import lint_imports; "
+    done = run(sys.executable, "-c", code + "sys.exit(lint_imports(no_cache=True))", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(rf"{contract}.*BROKEN", done.stdout), done.stdout
+
+
+def test_the_root_folders_are_not_packages() -> None:
+    for folder, package in FOLDERS.items():
+        assert not (ROOT / folder / "__init__.py").exists()
+        assert (ROOT / folder / package / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name not in KNOBS:
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 40, node.name
+
+
+# a command's signature is its flags, one line each
+KNOBS = {"run"}
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    assert not [path for path in SOURCES if path.stem in BANNED_NAMES]
+
+
+def test_every_source_file_is_in_the_readmes_tree() -> None:
+    tree = (ROOT / "README.md").read_text()
+    missing = [path.name for path in SOURCES if path.stem != "__init__" and path.name not in tree]
+    assert not missing
+
+
+def test_every_kernel_has_a_test_of_the_same_stem() -> None:
+    stems = {path.stem for path in (ROOT / "kernels/wsa_kernels").glob("*.py")} - FOUNDATIONS
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/kernels").glob("test_*.py")}
+    assert stems <= tests, stems - tests
+
+
+def test_every_hook_is_in_the_plugin_guide() -> None:
+    specifications = (ROOT / "core/wsa/hookspecs.py").read_text()
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    hooks = re.findall(r"def (wsa_\w+)", specifications)
+    assert hooks
+    assert all(hook in guide for hook in hooks)
+    assert len(specifications.splitlines()) <= 50
+
+
+def test_everything_public_can_be_imported() -> None:
+    wsa = importlib.import_module("wsa")
+    assert sorted(wsa.__all__) == sorted(name for names in wsa._HOMES.values() for name in names)
+    assert all(hasattr(wsa, name) for name in wsa.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = wsa.nothing
+
+
+def test_the_command_line_starts_without_torch_datasets_or_a_plugin() -> None:
+    heavy = "('torch', 'datasets', 'numpy', 'pyarrow', 'sklearn', 'triton', 'wsa_plugins', 'wsa_kernels')"
+    code = f"import sys, wsa.cli; print([name for name in {heavy} if name in sys.modules])"
+    assert run(sys.executable, "-c", code).stdout.strip() == "[]"
+
+
+def test_a_release_build_without_triton_imports_every_module() -> None:
+    names = [
+        ".".join(
+            [path.relative_to(ROOT).parts[1], *path.with_suffix("").relative_to(ROOT).parts[2:]]
+        )
+        for path in SOURCES
+        if path.stem != "__init__"
+    ]
+    code = f"import sys, importlib; sys.modules['triton'] = None; [importlib.import_module(n) for n in {names}]"
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_only_storage_writes_to_a_final_path() -> None:
+    writing = re.compile(r"\.write_(text|bytes)\(|\.open\(\"[wx]|open\([^)]*\"[wx]b?\"")
+    partials = re.compile(r"partial\.write_bytes|path\.open\(\"wb\"\)")
+    for path in SOURCES:
+        lines = [line for line in path.read_text().splitlines() if writing.search(line)]
+        assert (
+            all(partials.search(line) or "storage." in line for line in lines)
+            or path.stem == "storage"
+        ), path
+
+
+def test_nothing_is_pickled() -> None:
+    for path in SOURCES:
+        text = path.read_text()
+        assert "import pickle" not in text
+        assert "allow_pickle=True" not in text
+        loads = re.findall(r"torch\.load\(.*", text)
+        assert all("weights_only=True" in load for load in loads), path
