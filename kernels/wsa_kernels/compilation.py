@@ -31,10 +31,9 @@ def compiled(function: Function) -> Function:
     """Return a form of a function that is compiled once per shape of its arguments.
 
     The first argument is a batch [B, ...], and the result one or a named tuple of them: B is
-    dynamic, all else static.
-    One piece of code then serves every B, the shorter last tile of a class included, so that no
-    row's bytes depend on how many rows came with it. Further arguments are hashable, or tensors
-    that have no batch axis.
+    dynamic, all else static. One piece of code then serves every B, the shorter last tile of a
+    class included, so that no row's bytes depend on how many rows came with it. Further arguments
+    are hashable, or tensors that have no batch axis.
     """
     forms: dict[Hashable, Callable[..., Any]] = {}
     refused: list[Exception] = []
@@ -42,7 +41,7 @@ def compiled(function: Function) -> Function:
     def call(batch: Tensor, *rest: Any) -> Any:
         if refused or not _compiler_exists(batch.device.type):
             return function(batch, *rest)
-        key = (_shape_of(batch), *map(_shape_of, rest))
+        key = (_kind(batch, batch.shape[1:]), *(_kind(each) for each in rest))
         if key not in forms:
             forms[key] = _compile(function)
         try:
@@ -82,9 +81,10 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     return form
 
 
-def _shape_of(argument: Any) -> Hashable:
+def _kind(argument: Any, shape: torch.Size | None = None) -> Hashable:
+    """Return what must be equal for two arguments to share compiled code."""
     if isinstance(argument, Tensor):
-        return (tuple(argument.shape[1:]), argument.dtype, argument.device.type)
+        return (shape or argument.shape, argument.dtype, argument.device.type)
     found: Hashable = argument
     return found
 

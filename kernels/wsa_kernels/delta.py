@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wsa_kernels.gram import gram, product, square_root
-from wsa_kernels.matrices import Delta, runs, working_dtype
+from wsa_kernels.matrices import Delta, Roots, runs, working_dtype
 from wsa_kernels.reductions import column_total, is_constant, total
 
 
@@ -27,6 +27,7 @@ class Factored:
     up: Tensor  # [B, out, R]
     down: Tensor  # [B, R, in]
     scale: Tensor  # [B]
+    roots: Roots
 
     @property
     def rows(self) -> int:
@@ -46,13 +47,18 @@ class Factored:
 
     def left(self) -> Tensor:
         """Return [B, out, R] with the update's row Gram matrix: left left^T = D D^T."""
-        root = square_root(gram(self.down), self.cols)
-        return product(self.up, root) * self.scale[:, None, None]
+        return product(self.up, self._root("down", self.down)) * self.scale[:, None, None]
 
     def right(self) -> Tensor:
         """Return [B, R, in] with the update's column Gram matrix: right^T right = D^T D."""
-        root = square_root(gram(self.up.mT), self.rows)
-        return product(root.mT, self.down) * self.scale[:, None, None]
+        return product(self._root("up", self.up.mT).mT, self.down) * self.scale[:, None, None]
+
+    def _root(self, half: str, factor: Tensor) -> Tensor:
+        """Return S with S S^T = factor factor^T, [B, R, R], computed at most once."""
+        place = (int(self.modules[0]), self.adapters.start, self.adapters.stop, half)
+        if place not in self.roots:
+            self.roots[place] = square_root(gram(factor), factor.shape[-1])
+        return self.roots[place]
 
 
 def factored(matrices: Delta) -> Iterator[Factored]:
@@ -60,8 +66,12 @@ def factored(matrices: Delta) -> Iterator[Factored]:
     for modules, up, down, scale in matrices.pairs():
         one = 8 * len(modules) * (up[0, 0].numel() + down[0, 0].numel()) if len(up) else 0
         for adapters in runs(len(up), one):
-            factors = (each[adapters].double().flatten(0, 1) for each in (up, down, scale))
-            yield Factored(adapters, modules, *(each.contiguous() for each in factors))
+            halves = (_batch(up[adapters]), _batch(down[adapters]))
+            yield Factored(adapters, modules, *halves, _batch(scale[adapters]), matrices.roots)
+
+
+def _batch(values: Tensor) -> Tensor:
+    return values.double().flatten(0, 1).contiguous()
 
 
 def means(matrices: Delta) -> Tensor:

@@ -68,7 +68,7 @@ class Layout:
         cls, shapes: Sequence[tuple[int, int]], pairs: Sequence[tuple[int, int]] = ()
     ) -> Layout:
         """Place layers so that equal shapes, and within them equal partners, are neighbours."""
-        partner = {up: down for up, down in pairs} | {down: up for up, down in pairs}
+        partner = dict(pairs) | {down: up for up, down in pairs}
         module = {layer: m for m, pair in enumerate(pairs) for layer in pair}
         is_up = {up for up, _ in pairs}
 

@@ -7,7 +7,7 @@ a norm of `Delta` never needs the product: it takes `Delta.pairs`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,10 @@ from wsa_kernels.layout import Layout
 # The float64 temporaries of one operation on a tile stay in a core's cache: on one core eight
 # operations took 4.7 ms an adapter of 100k floats with 1 MiB, 5.5 with 4 MiB, 5.9 with 256 KiB.
 TILE_BYTES = 1 << 20
+
+
+# (first module, first adapter, adapter past the last, half of the module) -> root
+Roots = dict[tuple[int, int, int, str], Tensor]
 
 
 class Tile(NamedTuple):
@@ -71,6 +75,8 @@ class Delta:
     flat: Tensor
     layout: Layout
     scale: Tensor  # [N, M]
+    # roots [B, R, R] of the factors' Gram matrices, by place: found once for all operations
+    roots: Roots = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def count(self) -> int:

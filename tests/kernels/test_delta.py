@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 
 from wsa_kernels.delta import factored, means
+from wsa_kernels.fourier import fourier
+from wsa_kernels.matrices import Delta
+from wsa_kernels.row_col_norms import row_col_norms
+from wsa_kernels.spectrum import spectrum
 
 
 @pytest.mark.parametrize("rank", [1, 3, 8, 50])
@@ -26,6 +32,19 @@ def test_zeros_in_the_rank_stay_exactly_zero(random_matrices: Any, pack_delta: A
     down[:, 2:] = 0
     (part,) = factored(pack_delta((up, down)))
     assert ((part.left() != 0).any(-2).sum(-1) == 2).all()
+
+
+def test_operations_on_one_delta_share_its_roots(
+    random_matrices: Any, pack_delta: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eigh = Mock(wraps=np.linalg.eigh)
+    monkeypatch.setattr(np.linalg, "eigh", eigh)
+    matrices = pack_delta((random_matrices(4, 33, 3), random_matrices(4, 3, 20)))
+    for operation in (spectrum, row_col_norms, fourier):
+        fresh = Delta(matrices.flat, matrices.layout, matrices.scale)
+        found: list[tuple[torch.Tensor, ...]] = [operation(each) for each in (matrices, fresh)]
+        assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert eigh.call_count == 2 + 1 + 2 + 2
 
 
 def test_means_come_in_the_order_of_the_modules(

@@ -63,7 +63,7 @@ def energy_rank(energy: Array, threshold: float) -> Expected:
 def log10_condition(subject: Subject, sigma: Array) -> Expected:
     """Expect log10 of sigma_1 over the last above rounding, which is held to 1e-4 relative."""
     if not sigma[0]:
-        return Expected(0.0)
+        return Expected(-38.0)
     tolerance = max(subject.entries.shape) * EPS32 * sigma[0]
     last = sigma[sigma > tolerance][-1]
     doubtful = np.any(np.abs(sigma / tolerance - 1) < 0.05)

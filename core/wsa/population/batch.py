@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsa.layers import DELTA
@@ -43,8 +44,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.flat)
 
+    @cached_property
     def source(self) -> Matrices:
-        """Return what an operation of `wsa_kernels` works on in this view."""
+        """Return what an operation of `wsa_kernels` works on in this view: one for all of them."""
         from wsa_kernels.matrices import Delta, Factors
 
         if self.view == DELTA:
@@ -55,7 +57,7 @@ class Batch:
         """Compute an operation at most once per shard, however many representations ask."""
         key = (operation, arguments)
         if key not in self._computed:
-            self._computed[key] = operation(self.source(), *arguments, backend=self.backend)
+            self._computed[key] = operation(self.source, *arguments, backend=self.backend)
         found: Result = self._computed[key]
         return found
 
@@ -64,4 +66,4 @@ class Batch:
 
         Stored matrices are zero-copy views; updates are formed a bounded tile at a time.
         """
-        return self.source().tiles()
+        return self.source.tiles()

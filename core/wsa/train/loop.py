@@ -5,18 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from wsa.errors import WsaError
 from wsa.progress import say
 from wsa.train import checkpoint as checkpoints
 from wsa.train.conditions import differences
-from wsa.train.metrics import measure
-from wsa.train.outcome import Outcome
+from wsa.train.lanes import Lanes, deal
+from wsa.train.outcome import collect
 from wsa.train.parts import arrange
-from wsa.train.split import PARTS
-from wsa.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,9 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsa.train.config import TrainConfig
-    from wsa.train.outcome import Run
+    from wsa.train.outcome import Outcome, Run
     from wsa.train.split import Split
-    from wsa.train.standardise import Standard
 
 
 def train(
@@ -47,46 +43,58 @@ def train(
     """
     _check(features, labels, split, runs, classes)
     standard, parts = arrange(features, labels, split, runs)
-    trainer = Trainer(parts, runs, classes, config)
-    sitting = None
+    job = ""
     if checkpoint is not None:
         job = checkpoints.fingerprint(features, labels, split, runs, classes, config)
-        sitting = _Sitting(trainer, checkpoint, job)
-    while not trainer.done:
-        trainer.run_epoch()
-        if sitting is not None:
-            sitting.after_epoch()
-        if on_epoch is not None:
-            on_epoch(trainer.epoch, config.max_epochs)
-    return _outcome(trainer, standard, exact=sitting is None or sitting.exact)
+    sitting = _Sitting(checkpoint, job, config, features.device)
+    with Lanes(
+        parts, runs, classes, config, sitting.shares or deal(len(runs), parts, config)
+    ) as lanes:
+        sitting.resume(lanes)
+        while not lanes.done:
+            lanes.run_epoch()
+            sitting.after_epoch(lanes)
+            if on_epoch is not None:
+                on_epoch(lanes.epoch, config.max_epochs)
+        return collect(lanes, standard, sitting.exact)
 
 
 class _Sitting:
     """What lies between two kills: resumed from a checkpoint, leaving checkpoints behind."""
 
-    def __init__(self, trainer: Trainer, path: Path, job: str) -> None:
-        self.trainer, self.path, self.job = trainer, path, job
-        self.exact = True
+    def __init__(
+        self, path: Path | None, job: str, config: TrainConfig, device: torch.device
+    ) -> None:
+        self.path, self.job, self.seconds = path, job, config.checkpoint_seconds
+        self.state = checkpoints.load(path, job, device) if path is not None else None
+        self.exact = self.state is None or bool(self.state["exact"])
         self.before: dict[str, Any] | None = None
         self.saved = time.monotonic()
-        state = checkpoints.load(path, job, trainer.device)
-        if state is not None:
-            trainer.restore(state)
-            self.exact, self.before = state["exact"], state["conditions"]
 
-    def after_epoch(self) -> None:
+    @property
+    def shares(self) -> list[list[int]] | None:
+        """How the runs were dealt out in the sitting before: whole states go on as they are."""
+        return self.state["lanes"]["shares"] if self.state is not None else None
+
+    def resume(self, lanes: Lanes) -> None:
+        """Go on where the sitting before was, if there was one."""
+        if self.state is not None:
+            lanes.restore(self.state["lanes"])
+            self.before, self.state = self.state["conditions"], None
+
+    def after_epoch(self, lanes: Lanes) -> None:
         """Judge the conditions, known only now as compiling may have failed; save where due."""
         if self.before is not None:
-            self._compare(self.before)
+            self._compare(self.before, lanes.conditions())
             self.before = None
-        due = time.monotonic() - self.saved >= self.trainer.config.checkpoint_seconds
-        if due and not self.trainer.done:
-            state = {**self.trainer.state(), "exact": self.exact}
+        due = time.monotonic() - self.saved >= self.seconds
+        if self.path is not None and due and not lanes.done:
+            state = {"lanes": lanes.state(), "conditions": lanes.conditions(), "exact": self.exact}
             checkpoints.save(self.path, self.job, state)
             self.saved = time.monotonic()
 
-    def _compare(self, before: dict[str, Any]) -> None:
-        changed = differences(before, self.trainer.conditions())
+    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        changed = differences(before, now)
         if changed:
             self.exact = False
             say(f"training resumed under other conditions ({changed}): its last digits may differ")
@@ -112,48 +120,3 @@ def _check(
             f"labels must lie in 0 .. {classes - 1} with at least two classes; "
             f"got {int(mine.min())} .. {int(mine.max())}"
         )
-
-
-def _outcome(trainer: Trainer, standard: Standard, exact: bool) -> Outcome:
-    trainer.restore_best()
-    chances = {name: _probabilities(trainer, name) for name in PARTS}
-    answers = {name: trainer.parts[name].labels.cpu().numpy() for name in PARTS}
-    stopping = trainer.stopping
-    runs = [
-        {
-            "seed": run.seed,
-            "shuffled": run.shuffled,
-            "epochs": stopping.epochs[index],
-            "best_epoch": stopping.best_epoch[index],
-            **{name: measure(answers[name][index], chances[name][index]) for name in PARTS},
-        }
-        for index, run in enumerate(trainer.runs)
-    ]
-    held_out = ("val", "test")
-    return Outcome(
-        runs=runs,
-        columns_kept=len(standard.kept),
-        columns_constant=standard.constant,
-        conditions=trainer.conditions(),
-        exact_resume=exact,
-        warnings=[*trainer.step.warnings, *_untrained(runs)],
-        probabilities={name: chances[name] for name in held_out},
-        labels={name: answers[name] for name in held_out},
-        weights=trainer.best,
-        standard=standard,
-    )
-
-
-def _probabilities(trainer: Trainer, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    logits = trainer.logits(trainer.parts[name].features)  # [S, n, K]
-    chances: np.ndarray[Any, np.dtype[np.float64]] = logits.double().softmax(-1).cpu().numpy()
-    return chances
-
-
-def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:
-    return [
-        f"seed {run['seed']}: no epoch had a finite validation loss; its metrics are those of "
-        "untrained weights; lower the learning rate"
-        for run in runs
-        if run["best_epoch"] == 0
-    ]

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from wsa.train.metrics import measure
+from wsa.train.split import PARTS
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from wsa.train.lanes import Lanes
     from wsa.train.standardise import Standard
 
 
@@ -47,3 +53,47 @@ class Outcome:
             "exact_resume": self.exact_resume,
             "warnings": self.warnings,
         }
+
+
+def collect(lanes: Lanes, standard: Standard, exact: bool) -> Outcome:
+    """Measure every run at its best epoch."""
+    lanes.restore_best()
+    chances = {
+        name: lanes.logits(name).double().softmax(-1).cpu().numpy()  # [S, n, K]
+        for name in PARTS
+    }
+    answers = {name: lanes.parts[name].labels.cpu().numpy() for name in PARTS}
+    runs = [
+        told | {name: measure(answers[name][run], chances[name][run]) for name in PARTS}
+        for run, told in enumerate(_histories(lanes))
+    ]
+    return Outcome(
+        runs=runs,
+        columns_kept=len(standard.kept),
+        columns_constant=standard.constant,
+        conditions=lanes.conditions(),
+        exact_resume=exact,
+        warnings=[*lanes.warnings(), *_untrained(runs)],
+        probabilities={name: chances[name] for name in ("val", "test")},
+        labels={name: answers[name] for name in ("val", "test")},
+        weights=lanes.weights(),
+        standard=standard,
+    )
+
+
+def _histories(lanes: Lanes) -> list[dict[str, Any]]:
+    epochs = lanes.by_run(lambda trainer: trainer.stopping.epochs)
+    best = lanes.by_run(lambda trainer: trainer.stopping.best_epoch)
+    return [
+        {"seed": run.seed, "shuffled": run.shuffled, "epochs": lasted, "best_epoch": at}
+        for run, lasted, at in zip(lanes.runs, epochs, best, strict=True)
+    ]
+
+
+def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        f"seed {run['seed']}: no epoch had a finite validation loss; its metrics are those of "
+        "untrained weights; lower the learning rate"
+        for run in runs
+        if run["best_epoch"] == 0
+    ]

@@ -1,1 +1,52 @@
-NAMED={}
+"""Zoos: populations that wsa trains itself, made on first use and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsa.errors import unknown
+from wsa.progress import say
+from wsa.storage import private_directory
+from wsa.zoo.folder import holds, remove_partials
+from wsa.zoo.recipe import NAMED, Recipe
+
+__all__ = ["NAMED", "Recipe", "cached", "make"]
+
+
+def make(recipe: Recipe, destination: Path) -> Path:
+    """Train a zoo and save it as a `datasets` folder; one that is there already is kept.
+
+    Raises WsaError where the destination holds anything else.
+    """
+    destination = Path(destination)
+    if not holds(destination, recipe):
+        from wsa.zoo.digits import grow
+
+        grow(recipe, destination)
+    return destination
+
+
+def cached(wanted: str | Recipe) -> Path:
+    """Return the folder of a zoo in the user's cache, made on first use.
+
+    Two processes that ask at once wait for one of them to make it.
+    """
+    from filelock import FileLock
+    from platformdirs import user_cache_path
+
+    recipe = _named(wanted) if isinstance(wanted, str) else wanted
+    shelf = private_directory(user_cache_path("wsa") / "zoo")
+    destination = shelf / recipe.digest()
+    with FileLock(shelf / f"{recipe.digest()}.lock"):
+        if not holds(destination, recipe):
+            remove_partials(destination)
+            name = wanted if isinstance(wanted, str) else recipe.kind
+            say(f"training the zoo {name!r}, {recipe.n} adapters, once: kept in {destination}")
+            make(recipe, destination)
+    return destination
+
+
+def _named(name: str) -> Recipe:
+    if name not in NAMED:
+        raise unknown("zoo", name, NAMED)
+    return NAMED[name]

@@ -1,0 +1,115 @@
+"""Folder: a zoo on disk, whole or not at all, and sure of the recipe it was made by."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsa.errors import EnvironmentProblem, WsaError
+from wsa.storage import private_directory, to_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from wsa.zoo.recipe import Recipe
+
+RECORD = "recipe.json"
+_PARTIAL = ".zoo-partial-"
+
+
+def holds(destination: Path, recipe: Recipe) -> bool:
+    """Tell whether a folder already holds this zoo.
+
+    Raises WsaError where there is anything else but an empty folder.
+    """
+    if not destination.exists() or _is_empty(destination):
+        return False
+    found = _recorded(destination)
+    if found == recipe.identity():
+        return True
+    what = "a file" if destination.is_file() else "a folder that no zoo was saved in"
+    if found is not None:
+        what = f"a zoo of another recipe ({_difference(recipe.identity(), found)})"
+    raise WsaError(f"cannot make a zoo in {destination}: found {what}; name a new folder")
+
+
+def save(table: pa.Table, record: dict[str, Any], destination: Path) -> None:
+    """Write a zoo as a `datasets` folder beside its destination, then move it there."""
+    private_directory(destination.parent)
+    partial = None
+    try:
+        partial = tempfile.mkdtemp(prefix=f"{_PARTIAL}{destination.name}-", dir=destination.parent)
+        _write(table, record, Path(partial))
+        os.replace(partial, destination)
+    except OSError as problem:
+        raise EnvironmentProblem(
+            f"cannot write a zoo of {table.nbytes} bytes to {destination}: "
+            f"{problem.strerror or problem}; make room, or name a folder you may write to"
+        ) from problem
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(destination: Path) -> None:
+    """Remove what killed attempts at this destination left; nobody else may be at work there."""
+    for stale in destination.parent.glob(f"{_PARTIAL}{destination.name}-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _write(table: pa.Table, record: dict[str, Any], folder: Path) -> None:
+    import datasets
+    from datasets.table import InMemoryTable
+
+    features = datasets.Features.from_arrow_schema(table.schema)
+    info = datasets.DatasetInfo(description=to_json(record), features=features)
+    with _without_bars():
+        datasets.Dataset(InMemoryTable(table), info=info).save_to_disk(folder)
+    write_json(folder / RECORD, record)
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Silence the bars of `datasets`, which know nothing of terminals, and restore them."""
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _recorded(destination: Path) -> dict[str, Any] | None:
+    """Return the recipe that a folder was made by, or None where it is no zoo."""
+    try:
+        record = json.loads((destination / RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    found = record.get("recipe") if isinstance(record, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:
+    fields = sorted(wanted.keys() | found.keys())
+    return ", ".join(
+        f"{field}: wanted {wanted.get(field)}, found {found.get(field)}"
+        for field in fields
+        if wanted.get(field) != found.get(field)
+    )

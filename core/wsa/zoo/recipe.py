@@ -1,0 +1,63 @@
+"""Recipe: everything that decides the bytes of a zoo, and the names of those made on first use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wsa.errors import WsaError, unknown
+from wsa.storage import digest, to_json
+
+KINDS = ("digits",)
+# Part of every recipe: raise it when the same recipe gives other numbers.
+ZOO_VERSION = 1
+
+MAX_RANK = 16
+CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train: N adapters of one base model, and for how long."""
+
+    kind: str = "digits"
+    n: int = 400
+    rank: int = 1
+    seed: int = 0
+    shared_init: bool = False
+    classes: int = 10
+    steps: int = 30
+    base_steps: int = 300
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown("kind of zoo", self.kind, KINDS)
+        _need("rank", self.rank, 1, MAX_RANK)
+        _need("classes", self.classes, 1, len(CLASS_NAMES))
+        for field in ("n", "steps", "base_steps"):
+            _need(field, getattr(self, field), 1)
+        if self.n < self.classes:
+            raise WsaError(
+                f"a zoo of {self.classes} classes needs at least as many adapters, got n="
+                f"{self.n}; raise n or lower classes"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """Return the recipe as JSON, zoo version included: equal identities give equal bytes."""
+        return asdict(self) | {"zoo_version": ZOO_VERSION}
+
+    def digest(self) -> str:
+        """Return the 32 hexadecimal digits a zoo is kept under."""
+        return digest(to_json(self.identity()).encode())
+
+
+def _need(field: str, found: int, least: int, most: int | None = None) -> None:
+    if found < least or (most is not None and found > most):
+        wanted = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise WsaError(f"the {field} of a zoo must be {wanted}, got {found}")
+
+
+NAMED = {
+    "digits": Recipe(),
+    "sanity-check": Recipe(n=20, classes=2, steps=20, base_steps=100),
+}
