@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.conftest import MakeDataset
 
 PACKAGE = Path(__file__).parent / "example_plugin"

@@ -92,4 +92,5 @@ class LayerwiseRepresentation:
     def _compiled(self, matrices: Tensor) -> Tensor:
         from wsa_kernels.compilation import compiled
 
-        return compiled(self.features)(matrices)
+        found: Tensor = compiled(self.features)(matrices)
+        return found

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-
 from tests.conftest import MakeDataset, lora_columns
+
 from wsa import cli
 
 Done = subprocess.CompletedProcess[str]
@@ -200,9 +200,9 @@ def test_a_full_disk_is_one_line_that_names_the_path(
     wsa: Wsa, make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
     folder = make_dataset()
-    limited = f"ulimit -f 8; {WSA} run --dataset {folder} --plugins profile --num-runs 1 --cache-dir cache"
+    command = f"{WSA} run --dataset {folder} --plugins profile --num-runs 1 --cache-dir cache"
     done = subprocess.run(
-        ["bash", "-c", f"trap '' XFSZ; {limited}"],
+        ["bash", "-c", f"trap '' XFSZ; ulimit -f 8; {command}"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import InstallPlugin, MakeDataset
+
 from wsa import experiment
 from wsa.errors import WsaError
 from wsa.experiment import RunConfig
+from wsa.experiment.folder import RunFolder
 
 Configure = Callable[..., RunConfig]
 
@@ -110,11 +111,11 @@ def test_a_run_killed_inside_a_task_goes_on_to_the_same_bytes(
             raise KeyboardInterrupt
         keep(*arguments)
 
-    keep = experiment.tasks.RunFolder.commit
-    monkeypatch.setattr(experiment.tasks.RunFolder, "commit", killed)
+    keep = RunFolder.commit
+    monkeypatch.setattr(RunFolder, "commit", killed)
     with pytest.raises(KeyboardInterrupt):
         experiment.run(config)
-    monkeypatch.setattr(experiment.tasks.RunFolder, "commit", keep)
+    monkeypatch.setattr(RunFolder, "commit", keep)
     resumed = experiment.run(config).folder
     for name in ("results.json", "metrics.csv", "split.json"):
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tests.conftest import InstallPlugin, MakeDataset
+
 from wsa.cache import Cache, Memory
 from wsa.errors import PluginFailure
 from wsa.experiment.config import RunConfig

@@ -75,7 +75,7 @@ def test_two_columns_for_one_matrix_are_refused() -> None:
 
 
 def test_an_unknown_layer_set_names_the_nearest() -> None:
-    with pytest.raises(WsaError, match="no layer set called 'visul'.*did you mean 'visual'"):
+    with pytest.raises(WsaError, match=r"no layer set called 'visul'.*did you mean 'visual'"):
         sd15().factors.select("visul")
 
 

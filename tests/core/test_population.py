@@ -7,8 +7,8 @@ import datasets
 import numpy as np
 import pytest
 import torch
-
 from tests.conftest import MODULES, MakeDataset, lora_columns
+
 from wsa.errors import EnvironmentProblem, WsaError
 from wsa.population.population import Population, open_population
 
@@ -127,7 +127,7 @@ def test_a_missing_matrix_is_refused_with_its_row(make_dataset: MakeDataset) -> 
 
 def test_a_set_without_layers_says_what_it_found(tmp_path: Path) -> None:
     datasets.Dataset.from_dict({"text": ["a"], "score": [1.0]}).save_to_disk(tmp_path / "texts")
-    with pytest.raises(WsaError, match="no layer columns.*found text, score"):
+    with pytest.raises(WsaError, match=r"no layer columns.*found text, score"):
         open_population(str(tmp_path / "texts"))
 
 

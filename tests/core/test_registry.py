@@ -3,8 +3,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-
 from tests.conftest import InstallPlugin
+
 from wsa import registry
 from wsa.errors import PluginFailure, WsaError
 
@@ -39,7 +39,7 @@ def test_listing_imports_no_plugin(install_plugin: InstallPlugin) -> None:
 
 
 def test_an_unknown_plugin_names_the_known_ones() -> None:
-    with pytest.raises(WsaError, match="no plugin called 'spectrall'.*did you mean 'spectral'"):
+    with pytest.raises(WsaError, match=r"no plugin called 'spectrall'.*did you mean 'spectral'"):
         registry.named(["spectrall"])
 
 
@@ -47,7 +47,7 @@ def test_a_name_two_distributions_claim_names_both(install_plugin: InstallPlugin
     install_plugin("twice", distribution="one")
     install_plugin("twice", distribution="two")
     with pytest.raises(
-        WsaError, match="two distributions offer plugin 'twice': (one and two|two and one)"
+        WsaError, match=r"two distributions offer plugin 'twice': (one and two|two and one)"
     ):
         registry.installed()
 

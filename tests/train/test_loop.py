@@ -111,6 +111,17 @@ def test_adapters_outside_the_split_change_nothing(
     assert train(features, labels, split, runs, 4, small_config()).to_json() == first.to_json()
 
 
+def test_the_test_part_has_no_say_in_the_weights(
+    planted: Planted, plain_split: PlainSplit, small_config: SmallConfig
+) -> None:
+    features, labels = planted()
+    split, runs = plain_split(80), [Run(0)]
+    first = train(features, labels, split, runs, 4, small_config())
+    features[split.test], labels[split.test] = 1e6, 0
+    second = train(features, labels, split, runs, 4, small_config())
+    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(adapters=st.integers(2, 70), batch=st.sampled_from([2, 32, 64]))
 def test_any_number_of_adapters_trains(

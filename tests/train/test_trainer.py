@@ -84,15 +84,14 @@ def test_dropout_leaves_its_share_and_keeps_the_mean() -> None:
 
 def test_the_best_state_is_that_of_the_best_epoch_and_no_later(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(Run(0), Run(1), signal=0.3, max_epochs=60, patience=4)
-    snapshots = []
     while not trainer.done:
-        before = list(trainer.held)
         trainer.run_epoch()
-        snapshots.append((before, trainer._losses()))
     trainer.restore_best()
-    for run, best in enumerate(trainer.stopping.best_epoch):
-        assert trainer._losses()[run] == pytest.approx(trainer.stopping.best_loss[run], rel=1e-6)
-        assert best == trainer.stopping.epochs[run] - 4
+    val = trainer.parts["val"]
+    for run, logits in enumerate(trainer.logits(val.features)):
+        loss = torch.nn.functional.cross_entropy(logits, val.labels[run]).item()
+        assert loss == pytest.approx(trainer.stopping.best_loss[run], rel=1e-6)
+        assert trainer.stopping.best_epoch[run] == trainer.stopping.epochs[run] - 4
 
 
 def test_a_stopped_run_leaves_the_model_and_the_others_do_not_notice(

@@ -38,36 +38,42 @@ def results_table(results: dict[str, Any]) -> Table:
     """Return test accuracy, mean +- std over seeds; the best on validation first."""
     from rich.table import Table
 
-    sets = list(dict.fromkeys(task["layer_set"] for task in results["tasks"]))
-    compared = list(dict.fromkeys((d["layer_set"], d["against"]) for d in results["deltas"]))
+    sets = list(dict.fromkeys(t["layer_set"] for t in results["tasks"] if not t["control"]))
+    pairs = list(dict.fromkeys((d["layer_set"], _against(d)) for d in results["deltas"]))
     table = Table(title="test accuracy, mean ± std over seeds")
-    table.add_column("representation")
-    table.add_column("view")
-    for heading in [*sets, *(f"{one} - {other}" for one, other in compared), "shuffled"]:
+    for heading in ("representation", "view"):
+        table.add_column(heading)
+    for heading in [*sets, *(f"{one} - {other}" for one, other in pairs), "shuffled"]:
         table.add_column(heading, justify="right")
     for view, representation in _ranked(results["tasks"]):
-        table.add_row(representation, view, *_cells(results, view, representation, sets, compared))
+        table.add_row(representation, view, *_cells(results, (view, representation), sets, pairs))
     return table
 
 
 def _cells(
     results: dict[str, Any],
-    view: str,
-    representation: str,
+    row: tuple[str, str],
     sets: list[str],
-    compared: list[tuple[str, str]],
+    pairs: list[tuple[str, str]],
 ) -> list[str]:
-    def mine(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [r for r in rows if (r["view"], r["representation"]) == (view, representation)]
-
-    tasks = {task["layer_set"]: task for task in mine(results["tasks"])}
-    deltas = {(d["layer_set"], d["against"]): d["summary"] for d in mine(results["deltas"])}
-    shuffled = [run["test"]["accuracy"] for task in tasks.values() for run in task["shuffled"]]
-    accuracies = [
-        _spread(tasks[s]["summary"]["test"]["accuracy"]) if s in tasks else "" for s in sets
+    tasks = [task for task in results["tasks"] if (task["view"], task["representation"]) == row]
+    found = {task["layer_set"]: task["summary"]["test"]["accuracy"] for task in tasks}
+    deltas = {
+        (each["layer_set"], _against(each)): each["summary"]["mean"]
+        for each in results["deltas"]
+        if (each["view"], each["representation"]) == row
+    }
+    shuffled = [run["test"]["accuracy"] for task in tasks for run in task["shuffled"]]
+    return [
+        *(_spread(found[name]) if name in found else "" for name in sets),
+        *(f"{deltas[pair]:+.3f}" if pair in deltas else "" for pair in pairs),
+        f"{sum(shuffled) / len(shuffled):.3f}",
     ]
-    differences = [f"{deltas[pair]['mean']:+.3f}" if pair in deltas else "" for pair in compared]
-    return [*accuracies, *differences, f"{sum(shuffled) / len(shuffled):.3f}"]
+
+
+def _against(delta: dict[str, Any]) -> str:
+    """Name what a layer set is compared with; a random set is of the same size in every view."""
+    return "random" if delta["against"].startswith("random:") else str(delta["against"])
 
 
 def _ranked(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -54,8 +54,8 @@ class Lanes:
             Trainer(_share(parts, share), [runs[run] for run in share], classes, config)
             for share in self.shares
         ]
-        on_cpu = parts["train"].features.device.type == "cpu"
-        self._threads = _single_core_threads(len(self.shares)) if on_cpu else None
+        apart = parts["train"].features.device.type == "cpu" and not config.compile
+        self._threads = _single_core_threads(len(self.shares)) if apart else None
 
     def __enter__(self) -> Self:
         return self

@@ -47,9 +47,8 @@ def train(
     if checkpoint is not None:
         job = checkpoints.fingerprint(features, labels, split, runs, classes, config)
     sitting = _Sitting(checkpoint, job, config, features.device)
-    with Lanes(
-        parts, runs, classes, config, sitting.shares or deal(len(runs), parts, config)
-    ) as lanes:
+    shares = sitting.shares or deal(len(runs), parts, config)
+    with Lanes(parts, runs, classes, config, shares) as lanes:
         sitting.resume(lanes)
         while not lanes.done:
             lanes.run_epoch()

@@ -30,7 +30,6 @@ def measure(labels: Labels, probabilities: Probabilities) -> dict[str, Any]:
     guesses = probabilities.argmax(axis=1)
     scores = {
         "accuracy": metrics.accuracy_score(labels, guesses),
-        "balanced_accuracy": _balanced_accuracy(labels, guesses),
         **_averages(labels, guesses, classes),
         "top3_accuracy": _top(labels, probabilities, classes),
         "nll": metrics.log_loss(labels, probabilities, labels=classes),
@@ -48,15 +47,6 @@ def _finite(score: float | None) -> float | None:
     return float(score) if score is not None and math.isfinite(score) else None
 
 
-def _balanced_accuracy(labels: Labels, guesses: Labels) -> float:
-    """Return the mean recall of the classes that are there."""
-    from sklearn.metrics import recall_score
-
-    present = np.unique(labels)
-    score = recall_score(labels, guesses, labels=present, average="macro", zero_division=0)
-    return float(score)
-
-
 def _matthews(labels: Labels, guesses: Labels) -> float:
     """Return Matthews' correlation, 0 where one class is all there is: scikit-learn warns."""
     from sklearn.metrics import matthews_corrcoef
@@ -66,7 +56,10 @@ def _matthews(labels: Labels, guesses: Labels) -> float:
 
 
 def _averages(labels: Labels, guesses: Labels, classes: Labels) -> dict[str, float]:
-    """Return precision, recall and F1, each averaged over classes and over adapters."""
+    """Return precision, recall and F1 averaged over classes and over adapters.
+
+    Balanced accuracy is the mean recall of the classes that are there.
+    """
     from sklearn.metrics import precision_recall_fscore_support
 
     *columns, support = precision_recall_fscore_support(
@@ -74,8 +67,10 @@ def _averages(labels: Labels, guesses: Labels, classes: Labels) -> dict[str, flo
     )
     named = dict(zip(("precision", "recall", "f1"), columns, strict=True))
     macro = {f"{name}_macro": column.mean() for name, column in named.items()}
-    weighted = {f"{name}_weighted": column @ support for name, column in named.items()}
-    return macro | {name: total / support.sum() for name, total in weighted.items()}
+    weighted = {
+        f"{name}_weighted": column @ support / len(labels) for name, column in named.items()
+    }
+    return {"balanced_accuracy": named["recall"][support > 0].mean()} | macro | weighted
 
 
 def _top(labels: Labels, probabilities: Probabilities, classes: Labels) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 from wsa.errors import unknown
 from wsa.progress import say
 from wsa.storage import private_directory
-from wsa.zoo.folder import holds, remove_partials
+from wsa.zoo.folder import alone, holds
 from wsa.zoo.recipe import NAMED, Recipe
 
 __all__ = ["NAMED", "Recipe", "cached", "make"]
@@ -31,15 +31,15 @@ def cached(wanted: str | Recipe) -> Path:
 
     Two processes that ask at once wait for one of them to make it.
     """
-    from filelock import FileLock
     from platformdirs import user_cache_path
 
     recipe = _named(wanted) if isinstance(wanted, str) else wanted
     shelf = private_directory(user_cache_path("wsa") / "zoo")
     destination = shelf / recipe.digest()
-    with FileLock(shelf / f"{recipe.digest()}.lock"):
+    if holds(destination, recipe):
+        return destination
+    with alone(destination):
         if not holds(destination, recipe):
-            remove_partials(destination)
             name = wanted if isinstance(wanted, str) else recipe.kind
             say(f"training the zoo {name!r}, {recipe.n} adapters, once: kept in {destination}")
             make(recipe, destination)

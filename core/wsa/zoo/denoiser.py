@@ -99,10 +99,7 @@ def blend(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
 
 
 def levels(images: int, least: float, draw: torch.Generator, steps: int = 1) -> Tensor:
-    """Draw noise levels in [least, 1], one in every equal part, [steps, images].
-
-    Parts make each batch cover all levels: independent levels doubled the spread of gradients.
-    """
+    """Draw noise levels in [least, 1], [steps, images]: one in every equal part, at each step."""
     even = (torch.arange(images) + torch.rand(steps, images, generator=draw)) / images
     return least + (1 - least) * even
 

@@ -37,45 +37,74 @@ def holds(destination: Path, recipe: Recipe) -> bool:
     what = "a file" if destination.is_file() else "a folder that no zoo was saved in"
     if found is not None:
         what = f"a zoo of another recipe ({_difference(recipe.identity(), found)})"
-    raise WsaError(f"cannot make a zoo in {destination}: found {what}; name a new folder")
+    raise WsaError(
+        f"cannot make a zoo in {destination}: found {what}; remove it or name another folder"
+    )
 
 
-def save(table: pa.Table, record: dict[str, Any], destination: Path) -> None:
-    """Write a zoo as a `datasets` folder beside its destination, then move it there."""
+@contextmanager
+def staged(destination: Path) -> Iterator[Path]:
+    """Yield a folder beside the destination that becomes it when all went well.
+
+    Raises EnvironmentProblem, before any work is done, where nothing can be written there.
+    """
     private_directory(destination.parent)
-    partial = None
+    prefix = f"{_PARTIAL}{destination.name}-"
+    with _refusals(destination):
+        partial = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent))
     try:
-        partial = tempfile.mkdtemp(prefix=f"{_PARTIAL}{destination.name}-", dir=destination.parent)
-        _write(table, record, Path(partial))
-        os.replace(partial, destination)
-    except OSError as problem:
-        raise EnvironmentProblem(
-            f"cannot write a zoo of {table.nbytes} bytes to {destination}: "
-            f"{problem.strerror or problem}; make room, or name a folder you may write to"
-        ) from problem
+        yield partial
+        with _refusals(destination):
+            os.replace(partial, destination)
     finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def remove_partials(destination: Path) -> None:
-    """Remove what killed attempts at this destination left; nobody else may be at work there."""
-    for stale in destination.parent.glob(f"{_PARTIAL}{destination.name}-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-
-
-def _write(table: pa.Table, record: dict[str, Any], folder: Path) -> None:
+def write(table: pa.Table, record: dict[str, Any], folder: Path) -> None:
+    """Write a population and the record of its making as a `datasets` folder."""
     import datasets
     from datasets.table import InMemoryTable
 
     features = datasets.Features.from_arrow_schema(table.schema)
     info = datasets.DatasetInfo(description=to_json(record), features=features)
-    with _without_bars():
+    with _refusals(folder), _without_bars():
         datasets.Dataset(InMemoryTable(table), info=info).save_to_disk(folder)
-    write_json(folder / RECORD, record)
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        write_json(folder / RECORD, record)
+        for path in folder.iterdir():
+            _flush(path)
+
+
+@contextmanager
+def alone(destination: Path) -> Iterator[None]:
+    """Wait for other processes at work on a destination, and clear what killed ones left."""
+    from filelock import FileLock
+
+    lock = FileLock(destination.with_name(f"{destination.name}.lock"))
+    with _refusals(destination):
+        lock.acquire()
+    try:
+        for stale in destination.parent.glob(f"{_PARTIAL}{destination.name}-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into the one line a user gets."""
+    try:
+        yield
+    except OSError as problem:
+        raise EnvironmentProblem(
+            f"cannot write a zoo to {path}: {problem.strerror or problem}; "
+            "make room, or name a folder you may write to"
+        ) from problem
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -26,7 +26,7 @@ DROPPED_PROMPTS = 1 / 3
 def pretrain(images: Images, steps: int, seed: int) -> Denoiser:
     """Train the denoiser for some steps of AdamW and return it frozen.
 
-    300 steps bring the squared error from 0.55 to about 0.13 in some ten seconds of one core.
+    300 steps bring the squared error from 1.0 to 0.14 in some ten seconds of one core.
     """
     draw = generator(seed, "base")
     net = new_denoiser(draw)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wsa.zoo.plan import Plan
     from wsa.zoo.recipe import Recipe
 
-# Adapters trained together: 0.62 ms of one core per adapter and image at 20, 0.72 at 10, 0.55 at
+# Adapters trained together: 0.65 ms of one core per adapter and image at 20, 0.71 at 10, 0.55 at
 # 40, which needs twice the memory and leaves cores idle at the end.
 CHUNK = 20
 MAX_WORKERS = 8
