@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+# read once, when the libraries are imported: nothing here may reach for the network
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import datasets
 import numpy as np
@@ -23,7 +27,6 @@ MakeDataset = Callable[..., Path]
 def _private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """One thread, own caches, no network, and NaN in fresh memory that nobody wrote."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
     torch.set_num_threads(1)

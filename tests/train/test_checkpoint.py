@@ -162,7 +162,7 @@ def test_a_changed_condition_is_told_once_and_stays_in_the_result(
     with pytest.raises(Killed):
         job(3)
     monkeypatch.setattr(
-        "wsa.train.lanes.conditions", lambda *found: conditions(*found) | {field: "other"}
+        "wsa.train.trainer.conditions", lambda *found: conditions(*found) | {field: "other"}
     )
     with pytest.raises(Killed):
         job(4)
@@ -190,4 +190,4 @@ def test_a_checkpoint_holds_nothing_that_runs(job: Job, tmp_path: Path) -> None:
     payload = unseal((tmp_path / "task.checkpoint").read_bytes())
     assert payload is not None
     content = torch.load(io.BytesIO(payload), weights_only=True)
-    assert content["state"]["lanes"]["trainers"][0]["epoch"] == 3
+    assert content["state"]["trainer"]["epoch"] == 3

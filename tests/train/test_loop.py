@@ -122,6 +122,15 @@ def test_the_test_part_has_no_say_in_the_weights(
     assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
+def test_each_control_has_an_order_of_its_own(
+    planted: Planted, plain_split: PlainSplit, small_config: SmallConfig
+) -> None:
+    runs = [Run(0, shuffled=True), Run(1, shuffled=True)]
+    outcome = train(*planted(), plain_split(80), runs, 4, small_config(max_epochs=1))
+    first, second = outcome.labels["test"].tolist()
+    assert first != second
+
+
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @given(adapters=st.integers(2, 70), batch=st.sampled_from([2, 32, 64]))
 def test_any_number_of_adapters_trains(

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from wsa.train import Run, Split, TrainConfig
-from wsa.train import product as products
 from wsa.train.packed import PackedModel
 from wsa.train.parts import Part, arrange
 from wsa.train.trainer import Trainer
@@ -18,11 +17,6 @@ PlainSplit = Callable[..., Split]
 SmallConfig = Callable[..., TrainConfig]
 
 EPOCHS = 10  # of two steps each
-
-
-@pytest.fixture(params=[0, products.WORTH_ONEDNN], ids=["onednn", "bmm"])
-def least(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "WORTH_ONEDNN", request.param)
 
 
 @pytest.fixture
@@ -41,7 +35,6 @@ def trained(parts: dict[str, Part], runs: list[Run], config: TrainConfig) -> dic
     return {name: value.clone() for name, value in trainer.model.state().items()}
 
 
-@pytest.mark.usefixtures("least")
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_seeds_packed_are_seeds_alone_after_twenty_steps(
     parts_of: Callable[..., dict[str, Part]], small_config: SmallConfig, dropout: float
@@ -94,14 +87,14 @@ def train_plainly(plain: nn.Sequential, part: Part, orders: list[Tensor], size: 
             optimiser.step()
 
 
-@pytest.mark.usefixtures("least")
 @pytest.mark.parametrize("index", [0, 1])
 def test_packed_training_is_plain_torch_training(
     parts_of: Callable[..., dict[str, Part]], small_config: SmallConfig, index: int
 ) -> None:
     runs = [Run(0), Run(1)]
     parts = parts_of(*runs)
-    trainer = Trainer(parts, runs, 4, small_config(dropout=0.0, batch_size=24, weight_decay=0.01))
+    knobs = {"dropout": 0.0, "batch_size": 24, "weight_decay": 0.01, "learning_rate": 1e-3}
+    trainer = Trainer(parts, runs, 4, small_config(**knobs))
     plain, orders = plain_network(trainer.model, index), []
     for _ in range(EPOCHS):
         trainer.run_epoch()

@@ -17,6 +17,15 @@ def test_a_run_stops_after_its_patience_and_remembers_its_best() -> None:
     assert stopping.best_loss == [2.0]
 
 
+def test_crumbs_are_kept_but_do_not_buy_patience() -> None:
+    stopping = follow([1.0, 0.999, 0.998, 0.997, 0.996])
+    assert (stopping.active, stopping.epochs, stopping.best_epoch) == ([], [4], [4])
+
+
+def test_crumbs_that_add_up_are_a_gain() -> None:
+    assert follow([1.0, 0.996, 0.992, 0.988, 0.984, 0.98]).active == [0]
+
+
 def test_an_equal_loss_is_no_improvement() -> None:
     assert follow([1.0, 1.0, 1.0]).best_epoch == [1]
 

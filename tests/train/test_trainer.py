@@ -91,7 +91,7 @@ def test_the_best_state_is_that_of_the_best_epoch_and_no_later(make_trainer: Mak
     for run, logits in enumerate(trainer.logits(val.features)):
         loss = torch.nn.functional.cross_entropy(logits, val.labels[run]).item()
         assert loss == pytest.approx(trainer.stopping.best_loss[run], rel=1e-6)
-        assert trainer.stopping.best_epoch[run] == trainer.stopping.epochs[run] - 4
+        assert trainer.stopping.waited(run) == 4
 
 
 def test_a_stopped_run_leaves_the_model_and_the_others_do_not_notice(

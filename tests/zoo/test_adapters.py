@@ -64,21 +64,27 @@ def test_updates_start_at_zero_so_the_first_error_is_the_base_models(
         torch.testing.assert_close(losses[row, 0], wanted)
 
 
-def test_training_agrees_with_one_adapter_under_torchs_own_adam(
-    net: Denoiser, images: Images
-) -> None:
-    factors, seen = prepared(images, 1)
+def by_torch(net: Denoiser, images: Images, row: int) -> Weights:
+    factors, seen = prepared(images, row)
     for factor in factors.values():
         factor.requires_grad_()
-    optimizer = torch.optim.Adam(
-        factors.values(), lr=plans(images, 1, 2)[0].learning_rate, betas=(0.9, 0.999)
-    )
+    optimizer = torch.optim.Adam(factors.values(), lr=plans(images, row, row + 1)[0].learning_rate)
     for step in range(STEPS):
         optimizer.zero_grad()
         adapted_error(net, factors, seen, step).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    for name, found in fine_tune(net, images, 0, 3).weights.items():
-        torch.testing.assert_close(found[1], factors[name].detach(), rtol=0, atol=1e-4)
+    return {name: factor.detach() for name, factor in factors.items()}
+
+
+def test_each_adapter_agrees_with_torchs_own_adam_at_its_own_rate(
+    net: Denoiser, images: Images
+) -> None:
+    rows = {adapter.learning_rate: row for row, adapter in enumerate(plans(images, 0, 20))}
+    assert len(rows) == 3
+    together = fine_tune(net, images, 0, 20).weights
+    for row in rows.values():
+        for name, wanted in by_torch(net, images, row).items():
+            torch.testing.assert_close(together[name][row], wanted, rtol=0, atol=1e-4)
 
 
 def test_every_factor_of_every_module_is_trained(net: Denoiser, images: Images) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from wsa.errors import EnvironmentProblem, WsaError
-from wsa.zoo import Recipe, make
+from wsa.storage import write_json
+from wsa.zoo import Recipe, cached, make
 from wsa.zoo.folder import alone, holds, staged
 
 
@@ -77,8 +80,9 @@ def test_what_killed_work_left_is_removed_by_the_next(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EnvironmentProblem, match="cannot make directory"), staged(
-        tmp_path / "file" / "zoo"
+    with (
+        pytest.raises(EnvironmentProblem, match="cannot make directory"),
+        staged(tmp_path / "file" / "zoo"),
     ):
         raise AssertionError("the work began")
 
@@ -90,3 +94,21 @@ def test_the_record_says_how_the_zoo_was_made(tiny: Recipe, tiny_zoo: Path) -> N
     assert len(record["base_digest"]) == 32
     description = json.loads((tiny_zoo / "dataset_info.json").read_text())["description"]
     assert json.loads(description) == record
+
+
+def test_two_that_ask_at_once_wait_for_one_to_train(
+    tiny: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def grow(recipe: Recipe, destination: Path) -> None:
+        trained.append(recipe)
+        with staged(destination) as partial:
+            time.sleep(0.2)
+            write_json(partial / "recipe.json", {"recipe": recipe.identity()})
+
+    monkeypatch.setattr("wsa.zoo.digits.grow", grow)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(cached, [tiny, tiny])
+    assert one == other
+    assert trained == [tiny]

@@ -13,7 +13,7 @@ RECIPE = Recipe(n=10, steps=2)
 
 
 def test_chunks_and_workers_do_not_change_a_byte(
-    net: Denoiser, images: Images, monkeypatch
+    net: Denoiser, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plans = plan(RECIPE, images)
     whole = train_all(net, images, plans, RECIPE, workers=1)
@@ -31,7 +31,9 @@ def test_the_number_of_threads_is_given_back() -> None:
     assert torch.get_num_threads() == 2
 
 
-def test_a_failing_chunk_ends_the_work(net: Denoiser, images: Images, monkeypatch) -> None:
+def test_a_failing_chunk_ends_the_work(
+    net: Denoiser, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*arguments: object) -> None:
         raise ArithmeticError("no gradient")
 

@@ -25,7 +25,7 @@ def precision(amp: bool | None, device: torch.device) -> torch.dtype:
 def compiles(wish: bool | None, device: torch.device, steps: int) -> bool:
     """Tell whether at most `steps` training steps are worth a compiled one.
 
-    On the CPU never unasked: products dominate there, and inductor's are MKL's, not oneDNN's.
+    On the CPU never unasked: products dominate there, and a compiled step has the same ones.
     """
     if wish is None:
         return device.type == "cuda" and steps >= STEPS_WORTH_COMPILING

@@ -18,7 +18,7 @@ class TrainConfig:
     hidden_dim: int = 512
     dropout: float = 0.5
     weight_decay: float = 1e-4
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     batch_size: int = 256
     max_epochs: int = 200
     patience: int = 15

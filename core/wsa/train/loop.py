@@ -11,9 +11,9 @@ from wsa.errors import WsaError
 from wsa.progress import say
 from wsa.train import checkpoint as checkpoints
 from wsa.train.conditions import differences
-from wsa.train.lanes import Lanes, deal
 from wsa.train.outcome import collect
 from wsa.train.parts import arrange
+from wsa.train.trainer import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,50 +46,38 @@ def train(
     job = ""
     if checkpoint is not None:
         job = checkpoints.fingerprint(features, labels, split, runs, classes, config)
-    sitting = _Sitting(checkpoint, job, config, features.device)
-    shares = sitting.shares or deal(len(runs), parts, config)
-    with Lanes(parts, runs, classes, config, shares) as lanes:
-        sitting.resume(lanes)
-        while not lanes.done:
-            lanes.run_epoch()
-            sitting.after_epoch(lanes)
-            if on_epoch is not None:
-                on_epoch(lanes.epoch, config.max_epochs)
-        return collect(lanes, standard, sitting.exact)
+    trainer = Trainer(parts, runs, classes, config)
+    sitting = _Sitting(trainer, checkpoint, job)
+    while not trainer.done:
+        trainer.run_epoch()
+        sitting.after_epoch()
+        if on_epoch is not None:
+            on_epoch(trainer.epoch, config.max_epochs)
+    return collect(trainer, standard, sitting.exact)
 
 
 class _Sitting:
     """What lies between two kills: resumed from a checkpoint, leaving checkpoints behind."""
 
-    def __init__(
-        self, path: Path | None, job: str, config: TrainConfig, device: torch.device
-    ) -> None:
-        self.path, self.job, self.seconds = path, job, config.checkpoint_seconds
-        self.state = checkpoints.load(path, job, device) if path is not None else None
-        self.exact = self.state is None or bool(self.state["exact"])
+    def __init__(self, trainer: Trainer, path: Path | None, job: str) -> None:
+        self.trainer, self.path, self.job = trainer, path, job
+        self.exact = True
         self.before: dict[str, Any] | None = None
         self.saved = time.monotonic()
+        state = checkpoints.load(path, job, trainer.device) if path is not None else None
+        if state is not None:
+            trainer.restore(state["trainer"])
+            self.exact, self.before = bool(state["exact"]), state["conditions"]
 
-    @property
-    def shares(self) -> list[list[int]] | None:
-        """How the runs were dealt out in the sitting before: whole states go on as they are."""
-        return self.state["lanes"]["shares"] if self.state is not None else None
-
-    def resume(self, lanes: Lanes) -> None:
-        """Go on where the sitting before was, if there was one."""
-        if self.state is not None:
-            lanes.restore(self.state["lanes"])
-            self.before, self.state = self.state["conditions"], None
-
-    def after_epoch(self, lanes: Lanes) -> None:
+    def after_epoch(self) -> None:
         """Judge the conditions, known only now as compiling may have failed; save where due."""
         if self.before is not None:
-            self._compare(self.before, lanes.conditions())
+            self._compare(self.before, self.trainer.conditions())
             self.before = None
-        due = time.monotonic() - self.saved >= self.seconds
-        if self.path is not None and due and not lanes.done:
-            state = {"lanes": lanes.state(), "conditions": lanes.conditions(), "exact": self.exact}
-            checkpoints.save(self.path, self.job, state)
+        due = time.monotonic() - self.saved >= self.trainer.config.checkpoint_seconds
+        if self.path is not None and due and not self.trainer.done:
+            state = {"trainer": self.trainer.state(), "conditions": self.trainer.conditions()}
+            checkpoints.save(self.path, self.job, state | {"exact": self.exact})
             self.saved = time.monotonic()
 
     def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from wsa.train.lanes import Lanes
     from wsa.train.standardise import Standard
+    from wsa.train.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +55,41 @@ class Outcome:
         }
 
 
-def collect(lanes: Lanes, standard: Standard, exact: bool) -> Outcome:
+def collect(trainer: Trainer, standard: Standard, exact: bool) -> Outcome:
     """Measure every run at its best epoch."""
-    lanes.restore_best()
+    trainer.restore_best()
     chances = {
-        name: lanes.logits(name).double().softmax(-1).cpu().numpy()  # [S, n, K]
+        name: trainer.logits(trainer.parts[name].features)
+        .double()
+        .softmax(-1)
+        .cpu()
+        .numpy()  # [S, n, K]
         for name in PARTS
     }
-    answers = {name: lanes.parts[name].labels.cpu().numpy() for name in PARTS}
+    answers = {name: trainer.parts[name].labels.cpu().numpy() for name in PARTS}
     runs = [
         told | {name: measure(answers[name][run], chances[name][run]) for name in PARTS}
-        for run, told in enumerate(_histories(lanes))
+        for run, told in enumerate(_histories(trainer))
     ]
     return Outcome(
         runs=runs,
         columns_kept=len(standard.kept),
         columns_constant=standard.constant,
-        conditions=lanes.conditions(),
+        conditions=trainer.conditions(),
         exact_resume=exact,
-        warnings=[*lanes.warnings(), *_untrained(runs)],
+        warnings=[*trainer.step.warnings, *_untrained(runs)],
         probabilities={name: chances[name] for name in ("val", "test")},
         labels={name: answers[name] for name in ("val", "test")},
-        weights=lanes.weights(),
+        weights=trainer.best,
         standard=standard,
     )
 
 
-def _histories(lanes: Lanes) -> list[dict[str, Any]]:
-    epochs = lanes.by_run(lambda trainer: trainer.stopping.epochs)
-    best = lanes.by_run(lambda trainer: trainer.stopping.best_epoch)
+def _histories(trainer: Trainer) -> list[dict[str, Any]]:
+    lasted, best = trainer.stopping.epochs, trainer.stopping.best_epoch
     return [
-        {"seed": run.seed, "shuffled": run.shuffled, "epochs": lasted, "best_epoch": at}
-        for run, lasted, at in zip(lanes.runs, epochs, best, strict=True)
+        {"seed": run.seed, "shuffled": run.shuffled, "epochs": epochs, "best_epoch": at}
+        for run, epochs, at in zip(trainer.runs, lasted, best, strict=True)
     ]
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsa.train.generators import generator
-from wsa.train.product import product
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +38,7 @@ class HiddenLayer(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor | None) -> Tensor:
         """Apply the layer; `mask` [S, B, out] multiplies what it gives."""
-        hidden = functional.relu(self.normalise(product(values, self.weight)))
+        hidden = functional.relu(self.normalise(torch.bmm(values, self.weight)))
         return hidden if mask is None else hidden * mask
 
     def normalise(self, hidden: Tensor) -> Tensor:

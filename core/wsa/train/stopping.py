@@ -9,13 +9,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# Nats. On 400 adapters, runs that were already right went on for 200 epochs to gain 0.02 in all.
+GAIN = 0.01
+COUNTERS = ("active", "best_loss", "best_epoch", "gained_loss", "gained_epoch", "epochs")
+
+
 class Stopping:
-    """The validation losses of S runs; a run ends after `patience` epochs without a gain."""
+    """The validation losses of S runs; a run ends `patience` epochs after its last gain.
+
+    Any lower loss is the best so far; a gain is one lower by GAIN than at the gain before.
+    """
 
     def __init__(self, runs: int, patience: int) -> None:
         self.patience = patience
         self.active = list(range(runs))
         self.best_loss = [math.inf] * runs
+        self.gained_loss = [math.inf] * runs
+        self.gained_epoch = [0] * runs
         self.best_epoch = [0] * runs
         self.epochs = [0] * runs
 
@@ -29,23 +39,20 @@ class Stopping:
             self.epochs[run] += 1
         for run in improved:
             self.best_loss[run], self.best_epoch[run] = losses[run], self.epochs[run]
+            if losses[run] < self.gained_loss[run] - GAIN:
+                self.gained_loss[run], self.gained_epoch[run] = losses[run], self.epochs[run]
         self.active = [run for run in self.active if self.waited(run) < self.patience]
         return improved
 
     def waited(self, run: int) -> int:
-        """Return how many epochs ago a run last improved."""
-        return self.epochs[run] - self.best_epoch[run]
+        """Return how many epochs ago a run last gained."""
+        return self.epochs[run] - self.gained_epoch[run]
 
     def state(self) -> dict[str, Any]:
         """Return a copy of every counter, for a checkpoint."""
-        return {
-            "active": list(self.active),
-            "best_loss": list(self.best_loss),
-            "best_epoch": list(self.best_epoch),
-            "epochs": list(self.epochs),
-        }
+        return {name: list(getattr(self, name)) for name in COUNTERS}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from the counters of a checkpoint."""
-        self.active, self.best_loss = state["active"], state["best_loss"]
-        self.best_epoch, self.epochs = state["best_epoch"], state["epochs"]
+        for name in COUNTERS:
+            setattr(self, name, list(state[name]))

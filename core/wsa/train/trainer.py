@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from wsa.train.conditions import compiles, precision
+from wsa.train.conditions import compiles, conditions, precision
 from wsa.train.generators import generator
 from wsa.train.packed import PackedModel
 from wsa.train.step import Step
@@ -62,6 +62,10 @@ class Trainer:
     def done(self) -> bool:
         """Whether every run has stopped."""
         return not self.stopping.active or self.epoch >= self.config.max_epochs
+
+    def conditions(self) -> dict[str, Any]:
+        """Return what may change bits, as it turned out so far."""
+        return conditions(self.device, self.step.dtype, self.step.compiled)
 
     def run_epoch(self) -> None:
         """Train one epoch and judge it; the host waits for the device once, at the end."""
