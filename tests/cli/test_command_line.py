@@ -193,7 +193,7 @@ def test_an_interrupted_run_says_how_to_go_on(make_dataset: MakeDataset, tmp_pat
         run.send_signal(signal.SIGINT)
         _, talk = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert "interrupted; the same command goes on from here" in talk
+    assert "interrupted; nothing is half-written" in talk
 
 
 def test_a_full_disk_is_one_line_that_names_the_path(

@@ -282,3 +282,12 @@ def test_explain_tells_hits_from_misses_and_why(
     (row,) = explain(folder, config.cache_dir)
     assert row["hits"] == 0
     assert "no entry of 'stats' was ever committed" in row["reason"]
+
+
+def test_features_that_never_vary_fail_their_tasks_and_no_others(
+    configure: Configure, install_plugin: InstallPlugin
+) -> None:
+    install_plugin("flat", body="return torch.ones(len(batch), len(batch.layers))")
+    results = experiment.run(configure(plugins=("flat", "stats"), layer_sets=("all",))).results
+    assert {task["representation"] for task in results["tasks"]} == {"stats"}
+    assert "needs a feature that varies" in results["failures"]["flat@all.factors"]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from wsa.zoo import Recipe
+from wsa.zoo.adapters import train
 from wsa.zoo.denoiser import Denoiser
 from wsa.zoo.images import Images
 from wsa.zoo.plan import plan
@@ -12,15 +13,27 @@ from wsa.zoo.training import one_thread_each, train_all
 RECIPE = Recipe(n=10, steps=2)
 
 
-def test_chunks_and_workers_do_not_change_a_byte(
+def test_workers_do_not_change_a_byte(
     net: Denoiser, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans = plan(RECIPE, images)
-    whole = train_all(net, images, plans, RECIPE, workers=1)
     monkeypatch.setattr("wsa.zoo.training.CHUNK", 3)
-    parted = train_all(net, images, plans, RECIPE, workers=3)
-    assert torch.equal(whole.losses, parted.losses)
-    assert all(torch.equal(weight, parted.weights[name]) for name, weight in whole.weights.items())
+    one, many = (
+        train_all(net, images, plan(RECIPE, images), RECIPE, workers) for workers in (1, 4)
+    )
+    assert one.losses.shape == (10, 2)
+    assert torch.equal(one.losses, many.losses)
+    assert all(torch.equal(weight, many.weights[name]) for name, weight in one.weights.items())
+
+
+def test_adapters_stay_in_the_order_of_their_plans(
+    net: Denoiser, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsa.zoo.training.CHUNK", 3)
+    plans = plan(RECIPE, images)
+    parted = train_all(net, images, plans, RECIPE, workers=2).weights
+    whole = train(net, images, plans, RECIPE.rank, RECIPE.steps, None).weights
+    for name, weight in whole.items():
+        torch.testing.assert_close(parted[name], weight, rtol=0, atol=1e-5)
 
 
 def test_the_number_of_threads_is_given_back() -> None:

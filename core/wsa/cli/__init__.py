@@ -51,5 +51,8 @@ def main() -> None:
         sys.exit(problem.exit_code)
     except SystemExit as ended:
         if ended.code == EXIT_INTERRUPTED:
-            print("wsa: interrupted; the same command goes on from here", file=sys.stderr)
+            print(
+                "wsa: interrupted; nothing is half-written, run the same command again to go on",
+                file=sys.stderr,
+            )
         raise

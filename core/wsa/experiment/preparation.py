@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from wsa import registry
@@ -18,7 +19,7 @@ from wsa.population.population import Population, open_population
 from wsa.progress import say
 from wsa.registry import Offer
 from wsa.representation import Composite
-from wsa.train import TrainConfig, make_split
+from wsa.train import Split, TrainConfig, make_split
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
@@ -52,8 +53,14 @@ def prepare(config: RunConfig) -> Prepared:
     plan = plan_tasks(wanted, layers, config)
     # a split that cannot be made is found now, not after the features
     everyone = [str(row) for row in range(population.count)]
-    make_split(labels.codes, labels.groups, everyone, labels.known, SPLIT_SEED)
+    split_labels(labels, everyone, labels.known)
     return Prepared(config, labels, plan, extraction, failures)
+
+
+def split_labels(labels: Labels, digests: Sequence[str], usable: np.ndarray) -> Split:
+    """Split the usable adapters by class, group and content, always in the same way."""
+    names = labels.classes
+    return make_split(labels.codes, labels.groups, digests, usable, SPLIT_SEED, names)
 
 
 def prepare_extraction(

@@ -13,13 +13,13 @@ import torch
 from wsa.errors import PluginFailure
 from wsa.experiment.folder import RunFolder
 from wsa.experiment.plan import Task
-from wsa.experiment.preparation import SPLIT_SEED, Prepared, prepare, train_config
+from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
 from wsa.extract import Extraction, Features, Request
 from wsa.population.identity import canonical_digest
 from wsa.progress import Progress, progress, say
 from wsa.storage import to_json
-from wsa.train import Run, Split, make_split, train
+from wsa.train import Outcome, Run, Split, train
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
@@ -84,7 +84,7 @@ class Experiment:
         """Return the split of this population: by group and content, over usable adapters."""
         labels, extraction = self.prepared.labels, self.prepared.extraction
         usable = labels.known & extraction.valid()
-        return make_split(labels.codes, labels.groups, extraction.digests(), usable, SPLIT_SEED)
+        return split_labels(labels, extraction.digests(), usable)
 
     def _train(self, tasks: Sequence[Task], split: Split) -> dict[Task, dict[str, Any]]:
         total = len(self.prepared.plan.tasks)
@@ -93,8 +93,9 @@ class Experiment:
         done = {}
         with progress("tasks", total, "tasks", finished) as bar:
             for task, features in self._with_features(tasks):
-                if features is not None:
-                    done[task] = self._one(task, features, split, bar)
+                result = self._one(task, features, split, bar) if features else None
+                if result is not None:
+                    done[task] = result
                 bar.advance(1)
         return done
 
@@ -115,10 +116,27 @@ class Experiment:
             extraction.failures.setdefault(request, str(problem))
             return None
 
-    def _one(self, task: Task, features: Features, split: Split, bar: Progress) -> dict[str, Any]:
+    def _one(
+        self, task: Task, features: Features, split: Split, bar: Progress
+    ) -> dict[str, Any] | None:
+        """Train and commit one task; None where its features have nothing to learn from."""
+        started = time.monotonic()
+        try:
+            outcome, columns = self._outcome(task, features, split, bar)
+        except PluginFailure as problem:
+            say(f"{task.name} failed: {problem}; the others go on")
+            self.prepared.failures[task.name] = str(problem)
+            return None
+        result = task_result(task, outcome, columns)
+        self.folder.commit(task, result)
+        self.folder.record("task", task=task.name, seconds=round(time.monotonic() - started, 3))
+        return result
+
+    def _outcome(
+        self, task: Task, features: Features, split: Split, bar: Progress
+    ) -> tuple[Outcome, int]:
         config, labels = self.prepared.config, self.prepared.labels
         device = self.prepared.extraction.device
-        started = time.monotonic()
         chosen = set(task.layers)
         columns = [i for i, column in enumerate(features.columns) if column.layer in chosen]
         outcome = train(
@@ -131,10 +149,7 @@ class Experiment:
             self.folder.checkpoint(task),
             lambda epoch, last: bar.advance(0, f"{task.name} epoch {epoch}/{last}"),
         )
-        result = task_result(task, outcome, len(columns))
-        self.folder.commit(task, result)
-        self.folder.record("task", task=task.name, seconds=round(time.monotonic() - started, 3))
-        return result
+        return outcome, len(columns)
 
 
 def runs_of(config: RunConfig) -> list[Run]:
