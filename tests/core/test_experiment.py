@@ -47,7 +47,7 @@ def test_every_representation_meets_every_layer_set_and_its_random_control(
 ) -> None:
     config = configure()
     results = experiment.run(config).results
-    sets = {"all": "all", "visual": "visual", "random:12": "random-12-f9223707"}
+    sets = {"all": "all", "visual": "visual", "random:12": "random-12"}
     expected = {f"{r}@{s}.factors.json" for r in ("stats", "profile") for s in sets.values()}
     assert task_files(config) == expected
     assert [task["layer_set"] for task in results["tasks"]] == list(sets) * 2

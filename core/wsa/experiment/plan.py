@@ -79,8 +79,8 @@ def random_control(layer_set: str, size: int, total: int) -> str | None:
 
 def file_word(name: str) -> str:
     """Return a layer set's name as it may stand in a file name, unlike every other's."""
-    if re.fullmatch(r"[a-z_]{1,40}", name):
-        return name
+    if re.fullmatch(r"[a-z_]{1,40}|random:\d+", name):
+        return name.replace(":", "-")
     readable = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:40]
     return f"{readable}-{canonical_digest(name)[:8]}"
 
