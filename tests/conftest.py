@@ -113,6 +113,7 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         module = f"module_{owner}_{name}".replace("-", "_")
         text = PLUGIN.format(name=name, body=body, version=version) if source is None else source
         (site / f"{module}.py").write_text(text)
+        sys.modules.pop(module, None)
         information = site / f"{owner.replace('-', '_')}-1.0.dist-info"
         information.mkdir(exist_ok=True)
         (information / "METADATA").write_text(

@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"core": "wsa", "kernels": "wsa_kernels", "plugins": "wsa_plugins", "bench": "wsa_bench"}
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+# a command's signature is its flags, one line each
+COMMANDS = {ROOT / "core/wsa/cli/run.py", ROOT / "core/wsa/cli/extract.py"}
 # what the operations stand on; every other file of the kernels is an operation
 FOUNDATIONS = {"__init__", "layout", "matrices", "operation", "compilation", "layerwise"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
@@ -74,13 +76,9 @@ def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= 300
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef) and node.name not in KNOBS:
+        if isinstance(node, ast.FunctionDef) and path not in COMMANDS:
             assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 40, node.name
-
-
-# a command's signature is its flags, one line each
-KNOBS = {"run"}
+            assert node.end_lineno - node.lineno < 32, node.name
 
 
 def test_no_file_has_a_name_that_says_nothing() -> None:
@@ -136,15 +134,22 @@ def test_a_release_build_without_triton_imports_every_module() -> None:
     assert done.returncode == 0, done.stderr
 
 
+# each line that writes outside storage, and why it may: appended, or under `storage.replaced`
+WRITERS = {
+    "core/wsa/experiment/folder.py": 'with refusals(path), path.open("a") as file:',
+    "core/wsa/experiment/export.py": 'with path.open("wb") as file:',
+}
+
+
 def test_only_storage_writes_to_a_final_path() -> None:
-    writing = re.compile(r"\.write_(text|bytes)\(|\.open\(\"[wx]|open\([^)]*\"[wx]b?\"")
-    partials = re.compile(r"partial\.write_bytes|path\.open\(\"wb\"\)")
+    writing = re.compile(r"\.write_(text|bytes)\(|open\([^)]*\"[wxa]b?\"|np\.save")
     for path in SOURCES:
-        lines = [line for line in path.read_text().splitlines() if writing.search(line)]
-        assert (
-            all(partials.search(line) or "storage." in line for line in lines)
-            or path.stem == "storage"
-        ), path
+        name = str(path.relative_to(ROOT))
+        lines = [line.strip() for line in path.read_text().splitlines() if writing.search(line)]
+        strange = [
+            line for line in lines if line != WRITERS.get(name) and "np.savez(file" not in line
+        ]
+        assert not strange or path.stem == "storage", name
 
 
 def test_nothing_is_pickled() -> None:

@@ -15,17 +15,33 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from wsa.errors import EnvironmentProblem
 from wsa.progress import say
-from wsa.storage import digest, private_directory, remove_partials, write_bytes, write_json
+from wsa.storage import (
+    canonical_digest,
+    digest,
+    private_directory,
+    remove_partials,
+    write_bytes,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 KEY_SCHEME = 1
+RECORD = {
+    "inputs": dict,
+    "bytes": int,
+    "digest": str,
+    "shape": list,
+    "dtype": str,
+    "torch": str,
+    "written": float,
+}
 ONE_DAY = 86400.0
 
 
 class Store(Protocol):
-    """Where features are kept while a run needs them: on disk, or in memory for `--no-cache`."""
+    """Where a run keeps features: on disk, or in memory with `--no-cache-features`."""
 
     quarantined: int
 
@@ -96,6 +112,7 @@ class Cache:
     def commit(self, key: str, features: Tensor, inputs: dict[str, Any]) -> int:
         """Write an entry, payload first and record last; return the bytes written."""
         import safetensors.torch
+        import torch
 
         payload = safetensors.torch.save({"features": features.contiguous()})
         record = {
@@ -103,6 +120,8 @@ class Cache:
             "bytes": len(payload),
             "digest": digest(payload),
             "shape": list(features.shape),
+            "dtype": str(features.dtype),
+            "torch": str(torch.__version__),
             "written": time.time(),
         }
         write_bytes(self._payload(key), payload)
@@ -125,10 +144,11 @@ class Cache:
 
     def empty_quarantine(self) -> int:
         """Remove what was set aside as damaged; count the files."""
-        aside = list((self.root / "quarantine").glob("*"))
-        for path in aside:
-            path.unlink(missing_ok=True)
-        return len(aside)
+        return _unlink_all(self.root / "quarantine")
+
+    def forget_identities(self) -> int:
+        """Forget what populations were read: the next run reads their weights; count the files."""
+        return _unlink_all(self.identities)
 
     def _proved(self, key: str) -> tuple[str, Tensor | None]:
         import safetensors.torch
@@ -136,6 +156,8 @@ class Cache:
         record = _parse(self._record(key))
         if record is None:
             return "its record does not parse", None
+        if canonical_digest(record["inputs"]) != key:
+            return "its record is another entry's", None
         try:
             payload = self._payload(key).read_bytes()
         except OSError as problem:
@@ -145,8 +167,8 @@ class Cache:
         if digest(payload) != record["digest"]:
             return "its bytes do not have the recorded digest", None
         features = safetensors.torch.load(payload)["features"]
-        if list(features.shape) != record["shape"]:
-            return f"its shape is not the recorded {record['shape']}", None
+        if [list(features.shape), str(features.dtype)] != [record["shape"], record["dtype"]]:
+            return f"it is not the recorded {record['dtype']} {record['shape']}", None
         return "", features
 
     def _quarantine(self, key: str, problem: str) -> None:
@@ -171,13 +193,22 @@ def default_cache_dir() -> Path:
     return Path(platformdirs.user_cache_path("wsa")) / "cache"
 
 
+def _unlink_all(folder: Path) -> int:
+    files = list(folder.glob("*"))
+    for path in files:
+        path.unlink(missing_ok=True)
+    return len(files)
+
+
 def _parse(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return None
-    needed = ("inputs", "bytes", "digest", "shape", "written")
-    return record if isinstance(record, dict) and all(name in record for name in needed) else None
+    if not isinstance(record, dict):
+        return None
+    sound = all(isinstance(record.get(name), kind) for name, kind in RECORD.items())
+    return record if sound else None
 
 
 def _refuse_strangers(root: Path) -> None:

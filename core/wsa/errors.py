@@ -8,19 +8,23 @@ WsaError                exit 2: usage or input
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+# an exception may carry a page; its first lines say what it is
+LONGEST_CAUSE = 300
 
 
 class WsaError(Exception):
     """A mistake of the user's, told in one line: what was needed, what was found, what to do."""
 
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class EnvironmentProblem(WsaError):
@@ -41,3 +45,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> WsaError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return WsaError(f"no {kind} called {name!r}; known: {', '.join(names) or 'none'}{hint}")
+
+
+def need(holds: bool, what: str, needed: str, found: object) -> None:
+    """Raise WsaError for a value out of range."""
+    if not holds:
+        raise WsaError(f"{what} needs {needed}; got {found}")
+
+
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """Say where two records differ, one `field: before -> now` each."""
+    fields = sorted(before.keys() | now.keys())
+    return [
+        f"{field}: {before.get(field)} -> {now.get(field)}"
+        for field in fields
+        if before.get(field) != now.get(field)
+    ]
+
+
+def cause(problem: BaseException) -> str:
+    """Return an exception as one line."""
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text[:LONGEST_CAUSE]}" if text else type(problem).__name__

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from wsa.cache import KEY_SCHEME, Cache, Store
+from wsa.contract import held_to_contract, named_columns
 from wsa.errors import PluginFailure
 from wsa.population.batch import Batch
-from wsa.population.identity import Identity, IdentityMemo, canonical_digest, layout_digest
+from wsa.population.identity import Identity, IdentityMemo, layout_digest
 from wsa.progress import Progress, progress, say
-from wsa.registry import Offer, cause
-from wsa.representation import Column, Composite, Representation
+from wsa.registry import Offer
+from wsa.representation import Column, Composite
+from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
     from wsa.population.population import Population, Shard
@@ -95,17 +97,17 @@ class Extraction:
         return Features(torch.cat(shards), self.columns(request))
 
     def columns(self, request: Request) -> list[Column]:
-        """Name a request's columns; raises PluginFailure where a composite lacks a part."""
+        """Name a request's columns; raises PluginFailure where its plugin cannot."""
         representation = request.offer.representation
         layers = self.population.catalogue.layers(request.view)
         if not isinstance(representation, Composite):
-            return representation.columns(layers)
+            return named_columns(representation, layers)
         return [column for column, _ in self._interleaved(request, representation)]
 
     def cached(self, request: Request, span: Span) -> bool:
         """Tell whether a shard's features are in the store, as far as no weight need be read."""
         identity = self.memo.recall(*span) if self.memo else None
-        return identity is not None and self.store.has(self._keys(identity)[request])
+        return identity is not None and self.store.has(self.key(request, identity))
 
     def digests(self) -> list[str]:
         """Return the digest of every adapter's weights, in order."""
@@ -129,10 +131,14 @@ class Extraction:
             "view": request.view,
             "representation": representation.name,
             "version": representation.version,
-            "parameters": {},
+            "parameters": getattr(representation, "parameters", {}),
             "distribution": f"{plugin.distribution} {plugin.version}",
             "dtype": str(self.population.dtype).removeprefix("torch."),
         }
+
+    def key(self, request: Request, identity: Identity) -> str:
+        """Return the cache key of a request's features of one shard."""
+        return canonical_digest(self.key_inputs(request, identity))
 
     def account(self) -> str:
         """Say in one line what was computed, what was found, and whether a weight was read."""
@@ -162,10 +168,7 @@ class Extraction:
         return complete
 
     def _keys(self, identity: Identity) -> dict[Request, str]:
-        return {
-            request: canonical_digest(self.key_inputs(request, identity))
-            for request in self.computable()
-        }
+        return {request: self.key(request, identity) for request in self.computable()}
 
     def _visit(self, shard: Shard, bar: Progress) -> None:
         identity = self._identify(shard)
@@ -190,7 +193,7 @@ class Extraction:
             batch = batches.get(request.view) or self._batch(shard, request.view)
             batches[request.view] = batch
             try:
-                values = _contracted(request, batch)
+                values = held_to_contract(request.offer.representation, batch)
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
                 continue
@@ -202,16 +205,15 @@ class Extraction:
         return Batch(flat, self.population.layout, layers, scale, self.backend)
 
     def _commit(self, request: Request, identity: Identity, values: Tensor, valid: Tensor) -> None:
-        inputs = self.key_inputs(request, identity)
         kept = torch.where(valid[:, None], values.cpu(), torch.zeros(()))
-        written = self.store.commit(canonical_digest(inputs), kept, inputs)
-        self.bytes_written += written
+        key, inputs = self.key(request, identity), self.key_inputs(request, identity)
+        self.bytes_written += self.store.commit(key, kept, inputs)
         self.computed += 1
 
     def _shard_features(self, request: Request, span: Span) -> Tensor:
         self._raise_failure(request)
         identity = self.identities[span[0]]
-        key = canonical_digest(self.key_inputs(request, identity))
+        key = self.key(request, identity)
         features = self.store.read(key)
         if features is None:
             shard = self.population.read(*span)
@@ -252,37 +254,3 @@ class Extraction:
             if name not in known:
                 raise PluginFailure(f"{composite.name!r} needs {name!r}, which did not load")
         return [known[name] for name in composite.parts]
-
-
-def _contracted(request: Request, batch: Batch) -> Tensor:
-    """Extract, and hold what comes back against the contract before anything is cached."""
-    representation = request.offer.representation
-    assert isinstance(representation, Representation)
-    before = batch.flat._version
-    try:
-        columns = representation.columns(batch.layers)
-        values = representation.extract(batch)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as problem:
-        raise PluginFailure(f"it raised {cause(problem)}") from problem
-    _refuse_breach(values, (len(batch), len(columns)), batch)
-    if batch.flat._version != before:
-        raise PluginFailure("it wrote to the batch's weights, which others read after it")
-    return values
-
-
-def _refuse_breach(values: Any, shape: tuple[int, int], batch: Batch) -> None:
-    needed = f"needed float32 {list(shape)} on {batch.device}"
-    if not isinstance(values, Tensor):
-        raise PluginFailure(f"{needed}, got {type(values).__name__}")
-    if values.shape != shape or values.dtype != torch.float32 or values.device != batch.device:
-        kind = str(values.dtype).removeprefix("torch.")
-        raise PluginFailure(f"{needed}, got {kind} {list(values.shape)} on {values.device}")
-    bad = (~torch.isfinite(values)).nonzero()
-    if len(bad):
-        row, column = bad[0].tolist()
-        raise PluginFailure(
-            f"needed finite features, got {values[row, column].item()} in row {row}, "
-            f"column {column} of a shard ({len(bad)} in all)"
-        )

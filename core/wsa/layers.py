@@ -26,13 +26,16 @@ _HALVES = {
     ".lora_down.weight": "down",
     ".lora_up.weight": "up",
 }
+# Names are split by dots (diffusers, PEFT) or underscores (Kohya): a word ends at either.
+_START, _END = r"(?<![a-z0-9])", r"(?![a-z0-9])"
+_TEXT_ENCODER = r"^(lora_)?te\d?_|^text_encoder|text_model[._]encoder"
 # Text-facing modules: what reads the prompt, the text stream of joint models, text encoders.
 _TEXT = re.compile(
-    r"\battn2\.to_[kv]\b|\badd_[a-z]+_proj\b|\bto_add_out\b|\bff_context\b|\bnorm1_context\b|\btxt_"
-    r"|^(lora_)?te\d?_|^text_encoder|text_model\.encoder"
+    rf"{_START}(attn2[._]to_[kv]|add_[a-z]+_proj|to_add_out|ff_context|norm1_context){_END}"
+    rf"|{_START}txt_|{_TEXT_ENCODER}"
 )
-_SELF_ATTENTION = re.compile(r"\b(attn1|self_attn)\b")
-_PROJECTION = re.compile(r"\bto_(q|k|v|out)\b")
+_SELF_ATTENTION = re.compile(rf"{_START}(attn1|self_attn){_END}")
+_PROJECTION = re.compile(rf"{_START}to_(q|k|v|out){_END}")
 _PROJECTIONS = {"to_q": "to_a", "to_k": "to_b", "to_v": "to_c", "to_out": "to_d"}
 
 
@@ -86,12 +89,14 @@ class Layers:
         # seeded by its own name: the same control in every run, whatever else is asked for
         return sorted(random.Random(layer_set).sample(range(len(self)), int(count)))
 
-    def sample(self, share: float) -> list[int]:
-        """Return the indices of a share of the layers, whole modules, drawn once and for all."""
+    def sample(self, share: float) -> Layers:
+        """Return a share of the layers, whole modules of them, drawn once and for all."""
+        if share >= 1:
+            return self
         modules = sorted({layer.module for layer in self.items}, key=natural)
         count = max(1, round(share * len(modules)))
         kept = set(random.Random("sample-layers").sample(modules, count))
-        return [i for i, layer in enumerate(self.items) if layer.module in kept]
+        return Layers(self.view, tuple(layer for layer in self.items if layer.module in kept))
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ def _member(layer: Layer, layer_set: str) -> bool:
         case "text":
             return text
         case "self_attention":
-            return bool(_SELF_ATTENTION.search(layer.module))
+            return not text and bool(_SELF_ATTENTION.search(layer.module))
     if not re.search(r"[*?\[.]", layer_set):
         raise unknown("layer set", layer_set, LAYER_SETS)
     return fnmatch.fnmatchcase(layer.name, layer_set) or layer.module == layer_set

@@ -12,12 +12,10 @@ from typing import Any
 import pluggy
 
 from wsa import hookspecs
-from wsa.errors import PluginFailure, WsaError, unknown
+from wsa.errors import PluginFailure, WsaError, cause, unknown
 from wsa.representation import Composite, Representation
 
 GROUP = "wsa"
-# an exception may carry a page; its first lines say what it is
-LONGEST_CAUSE = 300
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,12 @@ class Offer:
         """Return the representation's name."""
         return self.representation.name
 
+    @property
+    def told(self) -> str:
+        """Say which version of the representation this is, and of which distribution."""
+        version = self.representation.version
+        return f"version {version}, {self.plugin.distribution} {self.plugin.version}"
+
 
 def installed() -> list[Plugin]:
     """List every plugin without importing one; raises WsaError where two claim one name."""
@@ -63,12 +67,10 @@ def named(names: Iterable[str]) -> list[Plugin]:
     wanted = list(dict.fromkeys(names))
     if not wanted:
         raise WsaError(f"no plugin named; known: {', '.join(known)}")
-    if "all" in wanted:
-        return list(known.values())
     for name in wanted:
-        if name not in known:
+        if name not in known and name != "all":
             raise unknown("plugin", name, known)
-    return [known[name] for name in wanted]
+    return list(known.values()) if "all" in wanted else [known[name] for name in wanted]
 
 
 def load(plugin: Plugin) -> list[Offer]:
@@ -92,12 +94,6 @@ def load(plugin: Plugin) -> list[Offer]:
     for representation in offered:
         _refuse_malformed(plugin, representation)
     return [Offer(representation, plugin) for representation in offered]
-
-
-def cause(problem: BaseException) -> str:
-    """Return an exception as one line."""
-    text = " ".join(str(problem).split())
-    return f"{type(problem).__name__}: {text[:LONGEST_CAUSE]}" if text else type(problem).__name__
 
 
 def _plugin(entry: EntryPoint) -> Plugin:

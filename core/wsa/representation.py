@@ -29,7 +29,8 @@ class Column(NamedTuple):
 class Representation(Protocol):
     """A map from every layer of n adapters to C features.
 
-    `version` is part of the cache key: raise it when the numbers change.
+    `version` is part of the cache key: raise it when the numbers change. Where a representation
+    has an attribute `parameters`, a dict of JSON values, it is part of the key too.
     """
 
     name: str
@@ -61,8 +62,8 @@ def columns_of(layers: Layers, features: Sequence[str]) -> list[Column]:
 class LayerwiseRepresentation:
     """A representation in plain torch: subclasses name their features and map matrices to them.
 
-    Called once per shape class with all its matrices, so no loop over layers or adapters is
-    needed; in view `delta` the matrices are the updates, formed a bounded tile at a time.
+    Called with equally shaped matrices of many adapters at a time, so no loop over layers or
+    adapters is needed; in view `delta` they are the updates, formed a bounded tile at a time.
     """
 
     name: str
@@ -83,7 +84,7 @@ class LayerwiseRepresentation:
 
         shape = (len(batch), len(batch.layers), len(self.feature_names))
         out = torch.empty(shape, device=batch.device)  # [N, L, F]
-        features = self._compiled if batch.backend == "compiled" else self.features
+        features = self._compiled if batch.compiled else self.features
         for adapters, layers, values in batch.matrices():
             found = features(values.flatten(0, 1).float())
             out[adapters, layers] = found.reshape(*values.shape[:2], -1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,20 +32,25 @@ def replaced(path: Path) -> Iterator[Path]:
 
     Raises EnvironmentProblem, naming the path and the free bytes, where the disk refuses.
     """
-    partial = None
+    partial = path.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
     try:
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
-        os.close(handle)
-        partial = Path(name)
-        yield partial
-        _sync(partial)
-        os.replace(partial, path)
-        _sync(path.parent)
+        with refusals(path):
+            partial.touch(exist_ok=False)
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
+            _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into the one line a user gets, EnvironmentProblem."""
+    try:
+        yield
     except OSError as problem:
         raise _refusal(path, problem) from problem
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -69,16 +75,24 @@ def _free_bytes(path: Path) -> int:
 
 def private_directory(path: Path) -> Path:
     """Make a directory only its owner may enter, parents included, and return it."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as problem:
-        raise EnvironmentProblem(f"cannot make directory {path}: {problem.strerror}") from problem
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    with refusals(path):
+        for each in reversed(missing):
+            each.mkdir(mode=0o700, exist_ok=True)
+        if not path.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a directory")
     return path
 
 
 def to_json(value: Any) -> str:
     """Write JSON as wsa stores it: sorted keys, no NaN literals, one trailing newline."""
     return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def canonical_digest(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON: the form every key of wsa has."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

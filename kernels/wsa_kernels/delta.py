@@ -65,7 +65,7 @@ def factored(matrices: Delta) -> Iterator[Factored]:
     """Yield every module once, equal shapes together, in parts of bounded size."""
     for modules, up, down, scale in matrices.pairs():
         one = 8 * len(modules) * (up[0, 0].numel() + down[0, 0].numel()) if len(up) else 0
-        for adapters in runs(len(up), one):
+        for adapters in runs(len(up), one, up.is_cuda):
             halves = (_batch(up[adapters]), _batch(down[adapters]))
             yield Factored(adapters, modules, *halves, _batch(scale[adapters]), matrices.roots)
 

@@ -19,6 +19,8 @@ from wsa_kernels.layout import Layout
 # The float64 temporaries of one operation on a tile stay in a core's cache: on one core eight
 # operations took 4.7 ms an adapter of 100k floats with 1 MiB, 5.5 with 4 MiB, 5.9 with 256 KiB.
 TILE_BYTES = 1 << 20
+# On CUDA a tile is a launch: few and large.
+CUDA_TILE_BYTES = 256 << 20
 
 
 # (first module, first adapter, adapter past the last, half of the module) -> root
@@ -54,17 +56,12 @@ class Factors:
         """L: how many layers an adapter has in this view."""
         return len(self.layout.shapes)
 
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Return (rows, cols) of every layer."""
-        return self.layout.shapes
-
     def tiles(self) -> Iterator[Tile]:
         """Yield every matrix once, in tiles of bounded size that copy nothing."""
         for shape_class in self.layout.classes:
             values = shape_class.view(self.flat)
             layers = torch.tensor(shape_class.layers, device=self.flat.device)
-            for adapters in runs(len(values), values[:1].nbytes):
+            for adapters in runs(len(values), values[:1].nbytes, self.flat.is_cuda):
                 yield Tile(adapters, layers, values[adapters])
 
 
@@ -83,12 +80,6 @@ class Delta:
         """L: how many layers an adapter has in this view."""
         return len(self.layout.pairs)
 
-    @property
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Return (rows, cols) of every layer."""
-        shapes = self.layout.shapes
-        return tuple((shapes[up][0], shapes[down][1]) for up, down in self.layout.pairs)
-
     def pairs(self) -> Iterator[Pairs]:
         """Yield the factors of every module once, one class at a time, without a copy."""
         for module_class in self.layout.module_classes:
@@ -100,8 +91,8 @@ class Delta:
         """Yield every update once, formed a bounded tile at a time and dropped again."""
         for modules, up, down, scale in self.pairs():
             one = up.shape[-2] * down.shape[-1] * working_dtype(up).itemsize
-            for group in runs(len(modules), one):
-                for adapters in runs(len(up), one * (group.stop - group.start)):
+            for group in runs(len(modules), one, up.is_cuda):
+                for adapters in runs(len(up), one * (group.stop - group.start), up.is_cuda):
                     part = (adapters, group)
                     # rounded once, from float64: entries equal in theory come out equal, where
                     # float32 BLAS would tell rows apart by their place
@@ -123,8 +114,8 @@ def working(values: Tensor) -> Tensor:
     return values.to(working_dtype(values))
 
 
-def runs(count: int, bytes_each: int) -> Iterator[slice]:
-    """Cut a count into runs of at most TILE_BYTES, at least one each."""
-    step = max(1, TILE_BYTES // max(1, bytes_each))
+def runs(count: int, bytes_each: int, on_cuda: bool) -> Iterator[slice]:
+    """Cut a count into runs of at most a tile's bytes, at least one each."""
+    step = max(1, (CUDA_TILE_BYTES if on_cuda else TILE_BYTES) // max(1, bytes_each))
     for start in range(0, count, step):
         yield slice(start, min(count, start + step))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsa import hookimpl
-from wsa.representation import Composite
+from wsa import Composite, hookimpl
 
 if TYPE_CHECKING:
     from wsa import Representation

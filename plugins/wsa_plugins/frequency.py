@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsa import columns_of, hookimpl
-from wsa.layers import DELTA
 from wsa_kernels.fourier import fourier
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Frequency:
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the 24 columns of each layer, or 48 in view `delta`."""
-        axes = ("out_", "in_") if layers.view == DELTA else ("",)
+        axes = ("out_", "in_") if layers.view == "delta" else ("",)
         return columns_of(layers, [f"{axis}{name}" for axis in axes for name in FEATURES])
 
     def extract(self, batch: Batch) -> Tensor:

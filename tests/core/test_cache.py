@@ -1,21 +1,24 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from wsa.cache import Cache
+from wsa.cache import RECORD, Cache
+from wsa.storage import canonical_digest
 
-KEY = "0" * 64
+INPUTS = {"representation": "stats"}
+KEY = canonical_digest(INPUTS)
 FEATURES = torch.arange(12.0).reshape(3, 4)
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     found = Cache(tmp_path / "cache")
-    found.commit(KEY, FEATURES, {"representation": "stats"})
+    found.commit(KEY, FEATURES, INPUTS)
     return found
 
 
@@ -68,18 +71,35 @@ def test_a_damaged_entry_is_set_aside_and_can_be_committed_again(
     damage(file(cache))
     assert cache.read(KEY) is None
     assert not cache.has(KEY)
-    cache.commit(KEY, FEATURES, {})
+    cache.commit(KEY, FEATURES, INPUTS)
     found = cache.read(KEY)
     assert found is not None
     assert torch.equal(found, FEATURES)
 
 
 def test_swapped_payloads_are_found(cache: Cache) -> None:
-    other = "1" * 64
-    cache.commit(other, FEATURES + 1, {})
+    inputs = {"representation": "spectral"}
+    other = canonical_digest(inputs)
+    cache.commit(other, FEATURES + 1, inputs)
     payload(cache).write_bytes((cache.entries / f"{other}.safetensors").read_bytes())
     assert cache.read(KEY) is None
     assert cache.quarantined == 1
+
+
+def test_an_entry_under_another_entrys_name_is_found(cache: Cache) -> None:
+    other = "1" * 64
+    for path in (payload(cache), record(cache)):
+        path.rename(path.with_name(path.name.replace(KEY, other)))
+    assert cache.read(other) is None
+    assert cache.quarantined == 1
+
+
+def test_a_record_whose_fields_have_other_types_does_not_parse(cache: Cache) -> None:
+    for name in RECORD:
+        cache.commit(KEY, FEATURES, INPUTS)
+        content = json.loads(record(cache).read_text())
+        record(cache).write_text(json.dumps(content | {name: None}))
+        assert [key for key, _ in cache.records()] == []
 
 
 def test_what_was_set_aside_can_be_removed(cache: Cache) -> None:

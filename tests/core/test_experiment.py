@@ -143,6 +143,57 @@ def test_a_folder_that_is_not_a_run_is_never_written_to(
     assert (tmp_path / "out" / "thesis.tex").read_text() == "mine"
 
 
+def test_restart_throws_away_a_run_and_nothing_else(configure: Configure, tmp_path: Path) -> None:
+    config = configure(plugins=("stats",), layer_sets=("all",))
+    experiment.run(config)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    experiment.run(replace(config, restart=True))
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_restart_never_touches_what_is_not_a_run(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "out" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "out" / "config.json").write_text('{"model": "mine"}')
+    (tmp_path / "out" / "checkpoints" / "model.pt").write_text("mine")
+    with pytest.raises(WsaError, match="is not empty and holds no run"):
+        experiment.run(configure(restart=True))
+    assert (tmp_path / "out" / "checkpoints" / "model.pt").read_text() == "mine"
+
+
+def test_a_folder_another_run_writes_to_is_refused_before_any_work(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(plugins=("stats",))
+    with (
+        RunFolder(tmp_path / "out").opened(config.decisive(), restart=False),
+        pytest.raises(WsaError, match="another run is writing to"),
+    ):
+        experiment.run(replace(config, restart=True))
+    assert not list((tmp_path / "cache" / "features").iterdir())
+
+
+def test_sampled_layers_are_compared_with_a_random_set_of_their_size(configure: Configure) -> None:
+    results = experiment.run(configure(plugins=("stats",), sample_layers=0.5)).results
+    sizes = {task["layer_set"]: task["layers"] for task in results["tasks"]}
+    (control,) = (name for name in sizes if name.startswith("random:"))
+    assert sizes["all"] == 8
+    assert sizes["visual"] == sizes[control] == int(control.removeprefix("random:")) < 8
+    assert [delta["against"] for delta in results["deltas"]] == ["all", control]
+
+
+def test_a_random_set_that_was_asked_for_is_no_control(configure: Configure) -> None:
+    results = experiment.run(configure(plugins=("stats",), layer_sets=("random:4",))).results
+    assert [task["control"] for task in results["tasks"]] == [False]
+    assert results["best"] == "stats@random-4.factors"
+
+
+def test_device_and_precision_are_conditions_not_configuration(configure: Configure) -> None:
+    config = configure(plugins=("stats",), layer_sets=("all",))
+    experiment.run(config)
+    results = experiment.run(replace(config, device="cpu", amp=False)).results
+    assert len(results["tasks"]) == 1
+
+
 def test_weights_that_changed_under_a_finished_run_are_noticed(configure: Configure) -> None:
     experiment.run(configure(layer_sets=("all",)))
 

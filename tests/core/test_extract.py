@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import InstallPlugin, MakeDataset
+from tests.conftest import PLUGIN, InstallPlugin, MakeDataset
+from tests.core.test_identity import INPUTS
 
 from wsa.cache import Cache, Memory
 from wsa.errors import PluginFailure
@@ -79,11 +80,53 @@ def test_a_changed_version_of_a_representation_misses(
 ) -> None:
     folder, cache = make_dataset(n=4), tmp_path / "cache"
     install_plugin("given", version=1)
-    one = extracted(folder, cache, "given")
-    install_plugin("given", version=2, distribution="other-given")
-    inputs = one.key_inputs(request(one, "given"), one.identities[0])
-    assert inputs["version"] == 1
-    assert inputs["representation"] == "given"
+    assert extracted(folder, cache, "given").computed == 1
+    assert extracted(folder, cache, "given").computed == 0
+    install_plugin("given", version=2)
+    assert extracted(folder, cache, "given").computed == 1
+
+
+def test_the_key_is_made_of_everything_that_decides_the_features(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    extraction = extracted(make_dataset(n=4), tmp_path / "cache", "stats")
+    inputs = extraction.key_inputs(request(extraction, "stats"), extraction.identities[0])
+    assert set(inputs) == set(INPUTS)
+
+
+@pytest.mark.parametrize(
+    ("columns", "cause"),
+    [
+        ("return [('a', 'b')]", "needs a Column of a known layer, got"),
+        ("return [Column('nowhere', 'x')]", "needs a Column of a known layer"),
+        ("return columns_of(layers, ['x', 'x'])", "needs unique columns"),
+        ("raise SystemExit(3)", "raised SystemExit: 3"),
+    ],
+)
+def test_columns_that_break_the_contract_fail_their_plugin_alone(
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    install_plugin: InstallPlugin,
+    columns: str,
+    cause: str,
+) -> None:
+    source = PLUGIN.format(name="odd", version=1, body="return None")
+    source = source.replace('return columns_of(layers, ["feature"])', columns)
+    install_plugin("odd", source=source)
+    extraction = extracted(make_dataset(n=4), tmp_path / "cache", "odd,stats")
+    assert cause in extraction.failures[request(extraction, "odd")]
+    assert extraction.computed == 1
+
+
+def test_a_composite_with_an_unknown_part_fails_alone(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin
+) -> None:
+    source = "from wsa import Composite, hookimpl\n@hookimpl\ndef wsa_representations():\n"
+    install_plugin("both", source=source + "    return [Composite('both', 1, ('stats', 'gone'))]\n")
+    extraction = extracted(make_dataset(n=4), tmp_path / "cache", "both,stats")
+    with pytest.raises(PluginFailure, match="'both' needs 'gone', which did not load"):
+        extraction.features(request(extraction, "both"))
+    assert len(extraction.features(request(extraction, "stats")).values) == 4
 
 
 def test_a_damaged_entry_is_computed_again_and_equal(

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.conftest import MakeDataset
-from wsa.population.identity import IdentityMemo, canonical_digest, row_digests
+
+from wsa.population.identity import IdentityMemo, row_digests
 from wsa.population.population import open_population
+from wsa.storage import canonical_digest
 
 INPUTS: dict[str, Any] = {
     "scheme": 1,
@@ -33,7 +34,7 @@ def test_the_key_of_a_cache_entry_never_changes() -> None:
 
 @pytest.mark.parametrize("seed", ["0", "1", "12345"])
 def test_the_key_is_the_same_in_every_process(seed: str) -> None:
-    code = "from wsa.population.identity import canonical_digest as d; "
+    code = "from wsa.storage import canonical_digest as d; "
     command = [sys.executable, "-c", code + f"print(d({INPUTS}))"]
     environment = os.environ | {"PYTHONHASHSEED": seed}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -46,10 +47,12 @@ def test_every_input_of_the_key_counts(field: str) -> None:
 
 
 def test_equal_rows_have_equal_digests_and_others_do_not(make_dataset: MakeDataset) -> None:
-    flat = open_population(str(make_dataset(n=3))).read(0, 3).flat
-    flat[2] = flat[0]
-    first, second, third = row_digests(flat)
-    assert first == third != second
+    shard = open_population(str(make_dataset(n=4))).read(0, 4)
+    shard.flat[2:] = shard.flat[0]
+    shard.scale[3] = 0.5
+    first, second, third, scaled = row_digests(shard.flat, shard.scale)
+    assert first == third
+    assert len({first, second, scaled}) == 3
 
 
 def test_the_memo_forgets_a_file_that_was_touched(
@@ -72,6 +75,8 @@ def test_a_damaged_memo_costs_a_reading_and_nothing_else(
     population = open_population(str(make_dataset(n=4)))
     memo = IdentityMemo(tmp_path, population)
     memo.remember(population.read(0, 4))
-    for path in tmp_path.glob("*.json"):
-        path.write_text("{")
+    (path,) = tmp_path.glob("*.sealed")
+    broken = bytearray(path.read_bytes())
+    broken[-5] ^= 1
+    path.write_bytes(broken)
     assert memo.recall(0, 4) is None

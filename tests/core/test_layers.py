@@ -48,6 +48,31 @@ def test_layer_sets_of_the_flagship_have_their_documented_sizes() -> None:
     assert [len(delta.select(name)) for name in sizes] == [64, 48, 16, 32]
 
 
+@pytest.mark.parametrize(
+    ("module", "sets"),
+    [
+        ("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q", "vs"),
+        ("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_q", "v"),
+        ("lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k", "t"),
+        ("lora_unet_double_blocks_0_txt_attn_qkv", "t"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", "v"),
+        ("lora_te_text_model_encoder_layers_0_self_attn_q_proj", "t"),
+        ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj", "t"),
+        ("transformer.transformer_blocks.0.attn.add_q_proj", "t"),
+        ("base_model.model.model.layers.0.self_attn.q_proj", "vs"),
+    ],
+)
+def test_a_module_belongs_to_the_sets_of_what_it_reads(module: str, sets: str) -> None:
+    shapes = {f"{module}.lora_down.weight": (1, 4), f"{module}.lora_up.weight": (4, 1)}
+    layers = catalogue(shapes).layers("delta")
+    for letter, name in (("v", "visual"), ("t", "text"), ("s", "self_attention")):
+        if letter in sets:
+            assert layers.select(name) == [0]
+        else:
+            with pytest.raises(WsaError, match="selects none"):
+                layers.select(name)
+
+
 def test_modules_are_paired_by_name_whatever_the_order_of_the_columns() -> None:
     shapes = {"b.lora.up.weight": (4, 2), "a.lora.down.weight": (2, 3)}
     shapes |= {"a.lora.up.weight": (5, 2), "b.lora.down.weight": (2, 6)}
@@ -96,7 +121,7 @@ def test_the_random_set_is_the_same_in_every_process_and_within_bounds() -> None
 
 def test_sampling_layers_keeps_whole_modules() -> None:
     layers = sd15().factors
-    kept = [layers[i].module for i in layers.sample(0.25)]
+    kept = [layer.module for layer in layers.sample(0.25)]
     assert len(kept) == 32
     assert all(kept.count(module) == 2 for module in kept)
 

@@ -43,6 +43,11 @@ def test_an_unknown_plugin_names_the_known_ones() -> None:
         registry.named(["spectrall"])
 
 
+def test_all_does_not_hide_an_unknown_plugin() -> None:
+    with pytest.raises(WsaError, match="no plugin called 'nope'"):
+        registry.named(["all", "nope"])
+
+
 def test_a_name_two_distributions_claim_names_both(install_plugin: InstallPlugin) -> None:
     install_plugin("twice", distribution="one")
     install_plugin("twice", distribution="two")

@@ -166,7 +166,7 @@ def test_a_changed_condition_is_told_once_and_stays_in_the_result(
     )
     with pytest.raises(Killed):
         job(4)
-    assert f"under other conditions ({field} " in capsys.readouterr().err
+    assert f"under other conditions ({field}: " in capsys.readouterr().err
     outcome = job()
     assert not outcome.exact_resume
     assert capsys.readouterr().err == ""
@@ -179,7 +179,7 @@ def test_precision_is_a_condition_and_not_another_job(
     with pytest.raises(Killed):
         job(3, config=config)
     outcome = job(config=replace(config, amp=True))
-    assert "(amp None -> bfloat16)" in capsys.readouterr().err
+    assert "(amp: None -> bfloat16)" in capsys.readouterr().err
     assert not outcome.exact_resume
     assert outcome.runs[0]["epochs"] == 6
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from wsa.errors import differences
 from wsa.train import Outcome, Run, Split, TrainConfig, train
-from wsa.train.conditions import STEPS_WORTH_COMPILING, compiles, differences, precision
+from wsa.train.conditions import STEPS_WORTH_COMPILING, compiles, precision
 
 Planted = Callable[..., tuple[Tensor, Tensor]]
 PlainSplit = Callable[..., Split]
@@ -72,5 +73,5 @@ def test_precision_is_full_on_the_cpu_and_half_on_cuda(monkeypatch: pytest.Monke
 def test_changed_conditions_are_named() -> None:
     before = {"threads": 1, "compile": False, "torch": "2.11.0"}
     now = {"threads": 2, "compile": False, "torch": "2.13.0"}
-    assert differences(before, now) == "threads 1 -> 2, torch 2.11.0 -> 2.13.0"
-    assert differences(now, now) == ""
+    assert differences(before, now) == ["threads: 1 -> 2", "torch: 2.11.0 -> 2.13.0"]
+    assert differences(now, now) == []

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wsa.generators import generator
 from wsa.train import Run, Split, TrainConfig
-from wsa.train.generators import generator
 from wsa.train.packed import PackedModel
 from wsa.train.parts import arrange
 from wsa.train.step import Step

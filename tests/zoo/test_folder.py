@@ -29,7 +29,7 @@ def test_a_zoo_of_the_same_recipe_is_kept(tiny: Recipe, tiny_zoo: Path) -> None:
 def test_a_zoo_of_another_recipe_is_refused_with_the_difference(
     tiny: Recipe, tiny_zoo: Path
 ) -> None:
-    wanted = "another recipe .rank: wanted 4, found 3, seed: wanted 9, found 0.; remove it or name"
+    wanted = "another recipe .rank: 3 -> 4, seed: 0 -> 9.; remove it or name"
     with pytest.raises(WsaError, match=wanted):
         make(replace(tiny, rank=4, seed=9), tiny_zoo)
 
@@ -38,7 +38,7 @@ def test_a_zoo_of_another_version_is_refused(
     tiny: Recipe, tiny_zoo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wsa.zoo.recipe.ZOO_VERSION", 0)
-    with pytest.raises(WsaError, match="zoo_version: wanted 0"):
+    with pytest.raises(WsaError, match="zoo_version: 1 -> 0"):
         make(tiny, tiny_zoo)
 
 
@@ -81,7 +81,7 @@ def test_what_killed_work_left_is_removed_by_the_next(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
-        pytest.raises(EnvironmentProblem, match="cannot make directory"),
+        pytest.raises(EnvironmentProblem, match=r"cannot write .*it is a file"),
         staged(tmp_path / "file" / "zoo"),
     ):
         raise AssertionError("the work began")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from typing import Any
 
 import typer
 
@@ -13,11 +14,16 @@ from wsa.cli.extract import extract
 from wsa.cli.plugins import plugins
 from wsa.cli.run import run
 from wsa.cli.zoo import zoo
-from wsa.errors import EXIT_INTERRUPTED, WsaError
+from wsa.errors import EXIT_INTERRUPTED, EXIT_USAGE, WsaError
+from wsa.progress import say
+
+# what typer raises for a command line that does not parse; its own name for it is private
+UsageProblem: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="wsa",
-    help="Weight-space analysis: what do trained weights know about how they were trained?",
+    help="Weight-space analysis: what do trained weights know about how they were trained? "
+    "With --debug, an error keeps its traceback.",
     no_args_is_help=True,
     add_completion=False,
     # locals in a traceback would print tensors, paths and tokens
@@ -32,7 +38,7 @@ app.add_typer(zoo, name="zoo")
 
 
 def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"wsa: warning: {message}", file=sys.stderr)
+    say(f"wsa: warning: {message}")
 
 
 def main() -> None:
@@ -43,16 +49,27 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(args=arguments)
+        code = app(args=arguments, standalone_mode=False)
+    except UsageProblem as problem:
+        code = _tell_usage(problem)
+    except (typer.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
     except WsaError as problem:
         if debug:
             raise
-        print(f"wsa: {problem}", file=sys.stderr)
-        sys.exit(problem.exit_code)
-    except SystemExit as ended:
-        if ended.code == EXIT_INTERRUPTED:
-            print(
-                "wsa: interrupted; nothing is half-written, run the same command again to go on",
-                file=sys.stderr,
-            )
-        raise
+        say(f"wsa: {problem}")
+        code = problem.exit_code
+    if code == EXIT_INTERRUPTED:
+        say("wsa: interrupted; nothing is half-written, run the same command again to go on")
+    sys.exit(code)
+
+
+def _tell_usage(problem: Any) -> int:
+    """Tell of a command line that does not parse in one line; no command at all prints the help."""
+    if len(sys.argv) == 1 or not problem.message:
+        print(problem.ctx.get_help() if problem.ctx else "wsa --help")
+        return EXIT_USAGE
+    command = problem.ctx.command_path if problem.ctx else "wsa"
+    message = " ".join(problem.format_message().split())
+    say(f"wsa: {message.rstrip('.')}; see {command} --help")
+    return EXIT_USAGE

@@ -77,6 +77,8 @@ def prune(
         for key, _ in doomed:
             store.remove(key)
         store.empty_quarantine()
+        if all:
+            store.forget_identities()
     print(f"{'would remove' if dry_run else 'removed'} {len(doomed)} entries, {amount(freed)}")
 
 

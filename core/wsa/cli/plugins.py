@@ -43,9 +43,10 @@ def _loaded(plugin: Plugin) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from wsa.cli.table import print_table
 
     table = Table()
     for name in rows[0] if rows else ():
@@ -53,4 +54,4 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         cells = (", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
         table.add_row(*(escape(cell) for cell in cells))
-    Console().print(table)
+    print_table(table)

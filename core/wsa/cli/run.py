@@ -32,7 +32,7 @@ def run(
     dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.5,
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 1e-4,
     max_epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 200,
-    patience: Annotated[int, typer.Option(help="Epochs without a better validation loss.")] = 15,
+    patience: Annotated[int, typer.Option(help="Epochs without a gain of 0.01 in loss.")] = 15,
     label: Annotated[str, typer.Option(help="The label column.")] = "category_label",
     amp: Annotated[
         bool | None, typer.Option("--amp/--no-amp", help="Half precision. [on CUDA only]")

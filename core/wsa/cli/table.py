@@ -20,7 +20,7 @@ def print_results(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(to_json(summary.results), end="")
     else:
-        _print(results_table(summary.results))
+        print_table(results_table(summary.results))
         _print_closing(summary.results)
     _say_cost(summary)
 
@@ -124,7 +124,8 @@ def _device_memory() -> str:
     return f", GPU {amount(torch.cuda.max_memory_allocated())}"
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """Print a table, at full width where nobody could see that it was cut."""
     from rich.console import Console
 
     console = Console()

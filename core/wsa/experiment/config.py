@@ -6,13 +6,15 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from wsa.errors import WsaError
+from wsa.errors import need
 from wsa.layers import VIEWS
-from wsa.population.identity import canonical_digest
+from wsa.storage import canonical_digest
 
 QUICK_RUNS = 3
-# What may differ between a run and its resumption: where things lie and how fast it goes.
+# What may differ between a run and its resumption: where things lie, how fast it goes, and the
+# conditions, which every task records for itself.
 _FREE = {"output_dir", "cache_dir", "cache_features", "num_workers", "restart"}
+_FREE |= {"device", "amp", "compile"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +84,5 @@ class RunConfig:
         return Path("wsa-runs") / canonical_digest(self.decisive())[:12]
 
 
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Say where two stored configurations differ, one `knob: old -> new` each."""
-    names = sorted(one.keys() | other.keys())
-    return [
-        f"{name}: {one.get(name)!r} -> {other.get(name)!r}"
-        for name in names
-        if one.get(name) != other.get(name)
-    ]
-
-
 def _need(holds: bool, name: str, found: object, needed: str) -> None:
-    if not holds:
-        flag = name.replace("_", "-")
-        raise WsaError(f"--{flag} needs {needed}; got {found}")
+    need(holds, f"--{name.replace('_', '-')}", needed, found)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from wsa.cache import Cache
-from wsa.errors import WsaError
-from wsa.experiment.config import RunConfig, differences
+from wsa.errors import WsaError, differences
+from wsa.experiment.config import RunConfig
 from wsa.experiment.preparation import prepare_extraction
 from wsa.extract import Extraction, Request
-from wsa.population.identity import Identity, canonical_digest
 
 
 def explain(run: Path, cache_dir: Path | None) -> list[dict[str, Any]]:
@@ -55,12 +54,8 @@ def _misses(
         identity = extraction.memo.recall(*span) if extraction.memo else None
         if identity is None:
             yield f"adapters {span[0]} to {span[1]}: their files are new or have changed"
-        elif not extraction.store.has(_key(extraction, request, identity)):
+        elif not extraction.store.has(extraction.key(request, identity)):
             yield _nearest(extraction.key_inputs(request, identity), records)
-
-
-def _key(extraction: Extraction, request: Request, identity: Identity) -> str:
-    return canonical_digest(extraction.key_inputs(request, identity))
 
 
 def _nearest(inputs: dict[str, Any], records: list[dict[str, Any]]) -> str:

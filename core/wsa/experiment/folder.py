@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from wsa.errors import WsaError
-from wsa.experiment.config import differences
-from wsa.storage import private_directory, remove_partials, write_bytes, write_json
+from wsa.errors import WsaError, differences
+from wsa.storage import private_directory, refusals, remove_partials, write_bytes, write_json
 
 if TYPE_CHECKING:
     from wsa.experiment.plan import Task
 
-_OURS = ("config.json", "events.jsonl", "split.json", "results.json", "metrics.csv")
+FORMAT = {"format": "wsa run 1"}
+LOCK = ".lock"
+_FILES = ("events.jsonl", "split.json", "results.json", "metrics.csv")
 _FOLDERS = ("tasks", "checkpoints")
 
 
@@ -31,51 +32,42 @@ class RunFolder:
 
     root: Path
 
-    @property
-    def results(self) -> Path:
-        """Return where the merged results are written."""
-        return self.root / "results.json"
-
     def refuse_another(self, config: dict[str, Any]) -> None:
-        """Raise WsaError, naming the differences, where the folder is not this configuration's.
-
-        Knobs the caller does not know yet (the population's digest) are not compared.
-        """
+        """Raise WsaError, naming the differences, where the folder is not this configuration's."""
         stored = self._stored_config()
         if stored is None:
-            if self.root.is_dir() and set(os.listdir(self.root)) - {".lock"}:
-                raise WsaError(
-                    f"{self.root} is not empty and holds no run; choose another --output-dir"
-                )
+            self._refuse_strangers()
             return
-        found = differences({name: stored.get(name) for name in config}, config)
+        # what the run that made the folder did not come to know is not held against this one
+        known = stored.keys() & config.keys()
+        found = differences({n: stored[n] for n in known}, {n: config[n] for n in known})
         if found:
             raise WsaError(
                 f"{self.root} holds a run with another configuration ({'; '.join(found)}); choose "
                 f"another --output-dir, or --restart to throw that run away"
             )
 
-    def clear(self) -> None:
-        """Remove what a run wrote; whatever else lies in the folder is the user's and stays."""
-        for name in _OURS:
-            (self.root / name).unlink(missing_ok=True)
-        for name in _FOLDERS:
-            shutil.rmtree(self.root / name, ignore_errors=True)
-
     @contextmanager
-    def opened(self, config: dict[str, Any]) -> Iterator[None]:
-        """Make the folder and hold it against a second run; the kernel frees a killed one's."""
+    def opened(self, config: dict[str, Any], restart: bool) -> Iterator[None]:
+        """Make the folder, hold it against a second run, and bind it to a configuration.
+
+        `restart` throws away what a run of wsa left there, and nothing else. The lock of a run
+        that was killed is freed by the kernel.
+        """
         private_directory(self.root)
-        lock = FileLock(self.root / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as problem:
-            raise WsaError(f"another run is writing to {self.root}; wait for it") from problem
-        with lock:
+        with self._locked():
+            if restart and self._stored_config() is not None:
+                self._clear()
+                write_json(self._config, FORMAT | config)
+            self.bind(config)
             for folder in (self.root, *(self.root / name for name in _FOLDERS)):
                 remove_partials(private_directory(folder), time.time())
-            write_json(self.root / "config.json", config)
             yield
+
+    def bind(self, config: dict[str, Any]) -> None:
+        """Bind the folder to what is known by now, or raise WsaError where it is another's."""
+        self.refuse_another(config)
+        write_json(self._config, FORMAT | (self._stored_config() or {}) | config)
 
     def finished(self, task: Task) -> dict[str, Any] | None:
         """Return a task's committed result, or None where it is not done."""
@@ -101,18 +93,47 @@ class RunFolder:
     def record(self, event: str, **details: Any) -> None:
         """Append one event, with the time, to events.jsonl."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
-        with (self.root / "events.jsonl").open("a") as file:
+        path = self.root / "events.jsonl"
+        with refusals(path), path.open("a") as file:
             file.write(line + "\n")
+
+    @property
+    def _config(self) -> Path:
+        return self.root / "config.json"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with refusals(self.root):
+            lock = FileLock(self.root / LOCK, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout as problem:
+                raise WsaError(f"another run is writing to {self.root}; wait for it") from problem
+        with lock:
+            yield
+
+    def _clear(self) -> None:
+        for folder in _FOLDERS:
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+        # the proof that the folder is a run's goes last
+        for name in (*_FILES, self._config.name):
+            (self.root / name).unlink(missing_ok=True)
+
+    def _refuse_strangers(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise WsaError(f"--output-dir needs a folder; {self.root} is a file")
+        if self.root.is_dir() and set(os.listdir(self.root)) - {LOCK}:
+            raise WsaError(
+                f"{self.root} is not empty and holds no run; choose another --output-dir"
+            )
 
     def _task(self, task: Task) -> Path:
         return self.root / "tasks" / f"{task.name}.json"
 
     def _stored_config(self) -> dict[str, Any] | None:
-        path = self.root / "config.json"
-        if not path.exists():
-            return None
+        """Return the configuration of the run that lies here, or None where none does."""
         try:
-            found = json.loads(path.read_bytes())
-        except ValueError as problem:
-            raise WsaError(f"{path} does not parse; --restart throws that run away") from problem
-        return dict(found)
+            found = json.loads(self._config.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) and FORMAT.items() <= found.items() else None

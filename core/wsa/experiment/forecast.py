@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wsa.cache import Memory
+from wsa.errors import PluginFailure
 from wsa.experiment.preparation import Prepared, prepare
-from wsa.progress import amount, clock
+from wsa.progress import amount, clock, say
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
     from wsa.experiment.plan import Task
-    from wsa.extract import Request
+    from wsa.extract import Extraction, Request
 
 # What early stopping leaves of --max-epochs on the populations measured so far.
 USUAL_EPOCHS = 45
@@ -72,7 +73,7 @@ def forecast(config: RunConfig) -> Forecast:
     cached = {r: _cached(prepared, r) for r in extraction.computable()}
     spans = population.ranges()
     missing = [r for r, found in cached.items() if found < len(spans)]
-    columns = {request: len(extraction.columns(request)) for request in extraction.requests}
+    columns = {request: _columns(extraction, request) for request in extraction.requests}
     size = population.layout.size * population.dtype.itemsize
     tasks = [
         TaskForecast(task.name, len(task.layers), _share(prepared, task, columns))
@@ -91,6 +92,14 @@ def forecast(config: RunConfig) -> Forecast:
         runs=config.runs,
         training_seconds=_training_seconds(prepared, [task.columns for task in tasks]),
     )
+
+
+def _columns(extraction: Extraction, request: Request) -> int:
+    try:
+        return len(extraction.columns(request))
+    except PluginFailure as problem:
+        say(f"{request.name} would fail: {problem}")
+        return 0
 
 
 def _cached(prepared: Prepared, request: Request) -> int:

@@ -1,4 +1,4 @@
-"""Plan: which tasks a run has, what it will read, write and compute."""
+"""Plan: which tasks a run has, every layer set with its random control."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wsa.extract import Request
-from wsa.population.identity import canonical_digest
+from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
@@ -22,6 +22,7 @@ class Task:
     request: Request
     layer_set: str
     layers: tuple[str, ...]  # the names selected
+    control: bool = False  # the random set that another layer set is compared with
 
     @property
     def view(self) -> str:
@@ -38,22 +39,12 @@ class Task:
         """Return `representation@layer set.view`, the stem of the task's file."""
         return f"{self.representation}@{file_word(self.layer_set)}.{self.view}"
 
-    @property
-    def control(self) -> bool:
-        """Tell whether this is the random set that a layer set is compared with."""
-        return self.layer_set.startswith("random:")
-
 
 @dataclass(frozen=True)
 class Plan:
     """The tasks of a run, in the order they are done: by request, so features load once."""
 
     tasks: tuple[Task, ...]
-
-    @property
-    def requests(self) -> list[Request]:
-        """Return the requests the tasks need, each once."""
-        return list(dict.fromkeys(task.request for task in self.tasks))
 
 
 def plan_tasks(requests: Sequence[Request], layers: dict[str, Layers], config: RunConfig) -> Plan:
@@ -63,7 +54,7 @@ def plan_tasks(requests: Sequence[Request], layers: dict[str, Layers], config: R
     """
     selected = {view: _select(layers[view], config) for view in config.view}
     tasks = [
-        Task(request, layer_set, names)
+        Task(request, layer_set, names, control=layer_set not in config.layer_sets)
         for request in requests
         for layer_set, names in selected[request.view].items()
     ]
@@ -86,16 +77,12 @@ def file_word(name: str) -> str:
 
 
 def _select(layers: Layers, config: RunConfig) -> dict[str, tuple[str, ...]]:
-    kept = set(layers.sample(config.sample_layers)) if config.sample_layers < 1 else None
+    sampled = layers.sample(config.sample_layers)
     sets: dict[str, tuple[str, ...]] = {}
     for layer_set in dict.fromkeys(config.layer_sets):
-        chosen = layers.select(layer_set)
-        control = random_control(layer_set, len(chosen), len(layers))
-        sets[layer_set] = _names(layers, chosen, kept)
-        if control is not None:
-            sets.setdefault(control, _names(layers, layers.select(control), kept))
+        chosen = sampled.select(layer_set)
+        control = random_control(layer_set, len(chosen), len(sampled))
+        for name in (layer_set, control):
+            if name is not None:
+                sets[name] = tuple(sampled[i].name for i in sampled.select(name))
     return sets
-
-
-def _names(layers: Layers, chosen: Sequence[int], kept: set[int] | None) -> tuple[str, ...]:
-    return tuple(layers[i].name for i in chosen if kept is None or i in kept)

@@ -92,7 +92,8 @@ def load_offers(names: Sequence[str]) -> tuple[list[Offer], list[Offer], dict[st
     offers = _load(registry.named(names), failures)
     composites = [each.representation for each in offers]
     wanted = [part for each in composites if isinstance(each, Composite) for part in each.parts]
-    missing = [part for part in dict.fromkeys(wanted) if part not in {o.name for o in offers}]
+    here = {plugin.name for plugin in registry.installed()} - {offer.name for offer in offers}
+    missing = [part for part in dict.fromkeys(wanted) if part in here]
     parts = _load(registry.named(missing), failures) if missing else []
     if not offers:
         raise PluginFailure(f"no plugin left to run: {'; '.join(failures.values())}")

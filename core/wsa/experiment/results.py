@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsa.train import majority, summarise
+from wsa.train import PARTS, majority, summarise
 from wsa_kernels.compilation import problem
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from wsa.train import Outcome, Split
 
 SCHEMA_VERSION = 1
-SPLITS = ("train", "val", "test")
 
 
 def task_result(task: Task, outcome: Outcome, columns: int) -> dict[str, Any]:
@@ -35,14 +34,19 @@ def task_result(task: Task, outcome: Outcome, columns: int) -> dict[str, Any]:
         "columns_constant": outcome.columns_constant,
         "runs": runs,
         "shuffled": [run for run in outcome.runs if run["shuffled"]],
-        "summary": {split: _summary(runs, split) for split in SPLITS},
+        "summary": {split: _summary(runs, split) for split in PARTS},
         "conditions": outcome.conditions,
         "exact_resume": outcome.exact_resume,
         "warnings": outcome.warnings,
     }
 
 
-def merge(prepared: Prepared, tasks: Sequence[dict[str, Any]], split: Split) -> dict[str, Any]:
+def merge(
+    prepared: Prepared,
+    tasks: Sequence[dict[str, Any]],
+    split: Split,
+    failures: dict[str, str],
+) -> dict[str, Any]:
     """Return results.json: what was asked, of whom, and what every task found."""
     broken = {each.name: text for each, text in prepared.extraction.failures.items()}
     return {
@@ -53,7 +57,7 @@ def merge(prepared: Prepared, tasks: Sequence[dict[str, Any]], split: Split) -> 
         "tasks": list(tasks),
         "deltas": list(deltas(tasks)),
         "best": best(tasks),
-        "failures": prepared.failures | broken,
+        "failures": prepared.failures | broken | failures,
         "quarantined": prepared.extraction.store.quarantined,
         "warnings": [f"nothing was compiled: {reason}"] if (reason := problem()) else [],
     }
@@ -88,7 +92,7 @@ def metrics_csv(tasks: Sequence[dict[str, Any]]) -> str:
     for task in tasks:
         head = [task[name] for name in names[:4]]
         for run in [*task["runs"], *task["shuffled"]]:
-            for split in SPLITS:
+            for split in PARTS:
                 for metric, value in sorted(run[split].items()):
                     if isinstance(value, int | float):
                         table.writerow([*head, run["seed"], run["shuffled"], split, metric, value])
@@ -109,7 +113,7 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
         "not_finite": invalid.tolist(),
         "duplicates": sum(count - 1 for count in digests.values()),
         "groups": len(set(labels.groups.tolist())) if labels.groups is not None else None,
-        "split": {name: len(getattr(split, name)) for name in SPLITS},
+        "split": {name: len(getattr(split, name)) for name in PARTS},
     }
 
 

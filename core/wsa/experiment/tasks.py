@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,9 @@ from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
 from wsa.extract import Extraction, Features, Request
-from wsa.population.identity import canonical_digest
 from wsa.progress import Progress, progress, say
-from wsa.storage import to_json
-from wsa.train import Outcome, Run, Split, train
+from wsa.storage import canonical_digest, to_json
+from wsa.train import CONDITIONS, Outcome, Run, Split, train
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
@@ -44,18 +43,14 @@ def run(config: RunConfig) -> Summary:
     if not config.restart:
         folder.refuse_another(config.decisive())
     prepared = prepare(config)
-    started = time.monotonic()
-    prepared.extraction.ensure()
-    extracted = time.monotonic()
-    say(prepared.extraction.account())
-    identity = config.decisive() | _identity(prepared.extraction)
-    if config.restart:
-        folder.clear()
-    folder.refuse_another(identity)
-    with folder.opened(identity):
+    with folder.opened(config.decisive(), config.restart):
+        started = time.monotonic()
+        prepared.extraction.ensure()
+        say(prepared.extraction.account())
         folder.record("features", account=prepared.extraction.account())
+        extracted = time.monotonic()
         results = Experiment(prepared, folder).results()
-    seconds = {"features": extracted - started, "training": time.monotonic() - extracted}
+        seconds = {"features": extracted - started, "training": time.monotonic() - extracted}
     return Summary(folder.root, results, seconds, prepared.extraction)
 
 
@@ -65,16 +60,19 @@ class Experiment:
 
     prepared: Prepared
     folder: RunFolder
+    failures: dict[str, str] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """Do the tasks that are not done, merge all of them, write results and metrics."""
         tasks = self.prepared.plan.tasks
         split = self._split()
+        self.folder.bind(self.prepared.config.decisive() | self._identity(split))
         self.folder.write("split.json", to_json(split.to_json()))
         found = {task: self.folder.finished(task) for task in tasks}
         done = {task: result for task, result in found.items() if result is not None}
         done |= self._train([task for task in tasks if task not in done], split)
-        merged = merge(self.prepared, [done[task] for task in tasks if task in done], split)
+        ordered = [done[task] for task in tasks if task in done]
+        merged = merge(self.prepared, ordered, split, self.failures)
         self.folder.write("results.json", to_json(merged))
         self.folder.write("metrics.csv", metrics_csv(merged["tasks"]))
         self.folder.record("results", tasks=len(done), failures=len(merged["failures"]))
@@ -85,6 +83,17 @@ class Experiment:
         labels, extraction = self.prepared.labels, self.prepared.extraction
         usable = labels.known & extraction.valid()
         return split_labels(labels, extraction.digests(), usable)
+
+    def _identity(self, split: Split) -> dict[str, Any]:
+        """Return what results depend on beside the configuration, to hold a resumed run to it."""
+        extraction = self.prepared.extraction
+        training = asdict(train_config(self.prepared.config))
+        return {
+            "population": canonical_digest(extraction.digests()),
+            "split": canonical_digest(split.to_json()),
+            "training": {name: knob for name, knob in training.items() if name not in CONDITIONS},
+            "representations": {each.offer.name: each.offer.told for each in extraction.requests},
+        }
 
     def _train(self, tasks: Sequence[Task], split: Split) -> dict[Task, dict[str, Any]]:
         total = len(self.prepared.plan.tasks)
@@ -125,7 +134,7 @@ class Experiment:
             outcome, columns = self._outcome(task, features, split, bar)
         except PluginFailure as problem:
             say(f"{task.name} failed: {problem}; the others go on")
-            self.prepared.failures[task.name] = str(problem)
+            self.failures[task.name] = str(problem)
             return None
         result = task_result(task, outcome, columns)
         self.folder.commit(task, result)
@@ -155,16 +164,3 @@ class Experiment:
 def runs_of(config: RunConfig) -> list[Run]:
     """Return the seeds of a task, and the shuffled-label control that trains beside them."""
     return [*(Run(seed) for seed in range(config.runs)), Run(0, shuffled=True)]
-
-
-def _identity(extraction: Extraction) -> dict[str, Any]:
-    """Return what the results depend on beside the configuration: weights and plugin versions."""
-    offers = {request.offer.name: request.offer for request in extraction.requests}
-    return {
-        "population": canonical_digest(extraction.digests()),
-        "representations": {
-            name: f"version {offer.representation.version}, {offer.plugin.distribution} "
-            f"{offer.plugin.version}"
-            for name, offer in offers.items()
-        },
-    }

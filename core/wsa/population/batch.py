@@ -41,6 +41,11 @@ class Batch:
         """Return the device the weights lie on, and features must."""
         return self.flat.device
 
+    @property
+    def compiled(self) -> bool:
+        """Tell whether plain torch is compiled: where asked for, and on CUDA unless refused."""
+        return self.backend == "compiled" or (self.backend is None and self.flat.is_cuda)
+
     def __len__(self) -> int:
         return len(self.flat)
 

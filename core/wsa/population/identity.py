@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from wsa.storage import write_json
+from wsa.storage import canonical_digest, seal, to_json, unseal, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,12 +54,11 @@ class IdentityMemo:
         path = self._path(start, stop)
         if path is None or not path.exists():
             return None
-        try:
-            record = json.loads(path.read_bytes())
-            found = Identity(tuple(record["digests"]), tuple(record["not_finite"]))
-        except (ValueError, KeyError, TypeError):
+        payload = unseal(path.read_bytes())
+        if payload is None:
             return None
-        return found if len(found.digests) == stop - start else None
+        record = json.loads(payload)
+        return Identity(tuple(record["digests"]), tuple(record["not_finite"]))
 
     def remember(self, shard: Shard) -> None:
         """Keep the identity of a shard just read."""
@@ -68,19 +66,21 @@ class IdentityMemo:
         if path is not None:
             found = Identity.of(shard)
             record = {"digests": list(found.digests), "not_finite": list(found.not_finite)}
-            write_json(path, record)
+            write_bytes(path, seal(to_json(record).encode()))
 
     def _path(self, start: int, stop: int) -> Path | None:
         if not self.state:
             return None
         key = canonical_digest([self.state, self.layout, start, stop])
-        return self.directory / f"{key}.json"
+        return self.directory / f"{key}.sealed"
 
 
-def row_digests(flat: Tensor) -> list[str]:
-    """Return the xxh3-128 of every row's bytes."""
-    rows = flat.contiguous().view(-1).numpy().view("uint8").reshape(len(flat), -1)
-    return [xxhash.xxh3_128_hexdigest(row.data) for row in rows]
+def row_digests(flat: Tensor, scale: Tensor) -> list[str]:
+    """Return the xxh3-128 of every adapter's bytes: its weights and the scale of its modules."""
+    return [
+        xxhash.xxh3_128_hexdigest(weights.tobytes() + scales.tobytes())
+        for weights, scales in zip(flat.numpy(), scale.numpy(), strict=True)
+    ]
 
 
 def layout_digest(population: Population) -> str:
@@ -88,12 +88,6 @@ def layout_digest(population: Population) -> str:
     layout = population.layout
     names = population.catalogue.factors.names
     return canonical_digest([names, layout.shapes, layout.offsets, layout.pairs])
-
-
-def canonical_digest(value: Any) -> str:
-    """Return the SHA-256 of a value's canonical JSON: the form every key of wsa has."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _state(files: Sequence[str]) -> list[list[Any]]:

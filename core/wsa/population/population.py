@@ -97,10 +97,10 @@ class Population:
         flat = torch.zeros(stop - start, self.layout.size, dtype=self.dtype)
         with ThreadPoolExecutor(self.num_workers) as pool:
             list(pool.map(lambda layer: self._fill(flat, table, layer), range(len(self._keys))))
-        digests = row_digests(flat)
+        scale = torch.ones(stop - start, len(self.layout.pairs))
+        digests = row_digests(flat, scale)
         valid = torch.isfinite(flat).all(1)
         flat[~valid] = 0
-        scale = torch.ones(stop - start, len(self.layout.pairs))
         return Shard(start, stop, flat, scale, valid.numpy(), digests)
 
     @property

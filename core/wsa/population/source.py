@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsa import zoo
-from wsa.errors import EnvironmentProblem, WsaError
+from wsa.errors import EnvironmentProblem, WsaError, cause
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -63,7 +63,7 @@ def _from_folder(path: Path) -> Dataset | DatasetDict:
     try:
         return datasets.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise WsaError(f"cannot read the data set folder {path}: {_line(problem)}") from problem
+        raise WsaError(f"cannot read the data set folder {path}: {cause(problem)}") from problem
 
 
 def _from_hub(hub_id: str) -> Dataset | DatasetDict:
@@ -82,7 +82,7 @@ def _load(builder: str, **options: Any) -> Dataset | DatasetDict:
     try:
         return datasets.load_dataset(builder, **options)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
-        raise WsaError(f"{builder}: {_line(problem)}") from problem
+        raise WsaError(f"{builder}: {cause(problem)}") from problem
 
 
 def _one_split(found: Dataset | DatasetDict, split: str, where: str) -> Dataset:
@@ -98,7 +98,3 @@ def _one_split(found: Dataset | DatasetDict, split: str, where: str) -> Dataset:
         return found[split] if split else datasets.concatenate_datasets(list(found.values()))
     except ValueError as problem:
         raise WsaError(f"{where}: its splits differ in columns, name one with #SPLIT") from problem
-
-
-def _line(problem: BaseException) -> str:
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0]

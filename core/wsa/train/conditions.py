@@ -47,13 +47,3 @@ def _describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Name what changed, `threads 2 -> 1, compile True -> False`; empty where nothing did."""
-    names = sorted(before.keys() | now.keys())
-    return ", ".join(
-        f"{name} {before.get(name)} -> {now.get(name)}"
-        for name in names
-        if before.get(name) != now.get(name)
-    )

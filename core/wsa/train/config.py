@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from wsa.errors import WsaError
+from wsa.errors import need
 
 # What may change between two sittings of one job: it changes bits, never the job.
 CONDITIONS = ("amp", "compile", "checkpoint_seconds")
@@ -27,22 +27,17 @@ class TrainConfig:
     checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        _need(self.hidden_dim >= 2, "hidden dimension", "at least 2", self.hidden_dim)
-        _need(0 <= self.dropout < 1, "dropout", "from 0 to below 1", self.dropout)
-        _need(0 <= self.weight_decay < math.inf, "weight decay", "0 or more", self.weight_decay)
-        _need(0 < self.learning_rate < math.inf, "learning rate", "above 0", self.learning_rate)
-        _need(
+        need(self.hidden_dim >= 2, "--hidden-dim", "at least 2", self.hidden_dim)
+        need(0 <= self.dropout < 1, "--dropout", "from 0 to below 1", self.dropout)
+        need(0 <= self.weight_decay < math.inf, "--weight-decay", "0 or more", self.weight_decay)
+        need(0 < self.learning_rate < math.inf, "learning rate", "above 0", self.learning_rate)
+        need(
             self.batch_size >= 2,
-            "batch size",
+            "--batch-size",
             "at least 2, as BatchNorm knows no variance of one adapter",
             self.batch_size,
         )
-        _need(self.max_epochs >= 1, "number of epochs", "at least 1", self.max_epochs)
-        _need(self.patience >= 1, "patience", "at least 1 epoch", self.patience)
+        need(self.max_epochs >= 1, "--max-epochs", "at least 1", self.max_epochs)
+        need(self.patience >= 1, "--patience", "at least 1 epoch", self.patience)
         seconds = self.checkpoint_seconds
-        _need(seconds >= 0, "number of seconds between checkpoints", "0 or more", seconds)
-
-
-def _need(holds: bool, what: str, needed: str, found: float) -> None:
-    if not holds:
-        raise WsaError(f"the {what} must be {needed}; got {found}")
+        need(seconds >= 0, "number of seconds between checkpoints", "0 or more", seconds)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from wsa.errors import WsaError
+from wsa.errors import WsaError, differences
 from wsa.progress import say
 from wsa.train import checkpoint as checkpoints
-from wsa.train.conditions import differences
 from wsa.train.outcome import collect
 from wsa.train.parts import arrange
 from wsa.train.trainer import Trainer
@@ -84,7 +83,8 @@ class _Sitting:
         changed = differences(before, now)
         if changed:
             self.exact = False
-            say(f"training resumed under other conditions ({changed}): its last digits may differ")
+            told = ", ".join(changed)
+            say(f"training resumed under other conditions ({told}): its last digits may differ")
 
 
 def _check(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wsa.train.generators import generator
+from wsa.generators import generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from wsa.errors import WsaError
+from wsa.generators import generator
 from wsa.train import standardise
-from wsa.train.generators import generator
 from wsa.train.split import PARTS
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from wsa.generators import generator
 from wsa.train.conditions import compiles, conditions, precision
-from wsa.train.generators import generator
 from wsa.train.packed import PackedModel
 from wsa.train.step import Step
 from wsa.train.stopping import Stopping

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
+from wsa.generators import generator
 from wsa.zoo.denoiser import NO_CLASS, TEXT_WIDTH, WIDTH, Denoiser, blend, levels
-from wsa.zoo.generators import generator
 from wsa.zoo.sites import BLOCKS, PROJECTIONS, TEXT_PROJECTION
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def train(
 def first_weights(rank: int, draw: torch.Generator, start: int | None) -> Weights:
     """Draw one adapter's A, from the shared seed `start` where there is one, beside a zero B."""
     if start is not None:
-        draw = generator(start, "shared start")
+        draw = generator("shared start", start)
     weights = {}
     for stack, sites in STACKS.items():
         shape = (len(sites), rank, INPUT_WIDTHS[stack])

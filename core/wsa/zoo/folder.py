@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsa.errors import EnvironmentProblem, WsaError
-from wsa.storage import private_directory, to_json, write_json
+from wsa.errors import WsaError, differences
+from wsa.storage import private_directory, refusals, to_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ def holds(destination: Path, recipe: Recipe) -> bool:
         return True
     what = "a file" if destination.is_file() else "a folder that no zoo was saved in"
     if found is not None:
-        what = f"a zoo of another recipe ({_difference(recipe.identity(), found)})"
+        what = f"a zoo of another recipe ({', '.join(differences(found, recipe.identity()))})"
     raise WsaError(
         f"cannot make a zoo in {destination}: found {what}; remove it or name another folder"
     )
@@ -50,11 +50,11 @@ def staged(destination: Path) -> Iterator[Path]:
     """
     private_directory(destination.parent)
     prefix = f"{_PARTIAL}{destination.name}-"
-    with _refusals(destination):
+    with refusals(destination):
         partial = Path(tempfile.mkdtemp(prefix=prefix, dir=destination.parent))
     try:
         yield partial
-        with _refusals(destination):
+        with refusals(destination):
             os.replace(partial, destination)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -67,7 +67,7 @@ def write(table: pa.Table, record: dict[str, Any], folder: Path) -> None:
 
     features = datasets.Features.from_arrow_schema(table.schema)
     info = datasets.DatasetInfo(description=to_json(record), features=features)
-    with _refusals(folder), _without_bars():
+    with refusals(folder), _without_bars():
         datasets.Dataset(InMemoryTable(table), info=info).save_to_disk(folder)
         write_json(folder / RECORD, record)
         for path in folder.iterdir():
@@ -80,7 +80,7 @@ def alone(destination: Path) -> Iterator[None]:
     from filelock import FileLock
 
     lock = FileLock(destination.with_name(f"{destination.name}.lock"))
-    with _refusals(destination):
+    with refusals(destination):
         lock.acquire()
     try:
         for stale in destination.parent.glob(f"{_PARTIAL}{destination.name}-*"):
@@ -88,18 +88,6 @@ def alone(destination: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    """Turn what the disk refuses into the one line a user gets."""
-    try:
-        yield
-    except OSError as problem:
-        raise EnvironmentProblem(
-            f"cannot write a zoo to {path}: {problem.strerror or problem}; "
-            "make room, or name a folder you may write to"
-        ) from problem
 
 
 def _flush(path: Path) -> None:
@@ -133,12 +121,3 @@ def _recorded(destination: Path) -> dict[str, Any] | None:
         return None
     found = record.get("recipe") if isinstance(record, dict) else None
     return found if isinstance(found, dict) else None
-
-
-def _difference(wanted: dict[str, Any], found: dict[str, Any]) -> str:
-    fields = sorted(wanted.keys() | found.keys())
-    return ", ".join(
-        f"{field}: wanted {wanted.get(field)}, found {found.get(field)}"
-        for field in fields
-        if wanted.get(field) != found.get(field)
-    )

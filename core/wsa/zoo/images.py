@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wsa.zoo.generators import generator
+from wsa.generators import generator
 
 POOLS = 10  # per class: 17 or 18 images each
 PATCHES, PATCH = 16, 4  # 2 x 2 pixels a patch
@@ -34,5 +34,5 @@ def load() -> Images:
 def pools(images: Images, label: int, seed: int) -> tuple[Tensor, ...]:
     """Part the images of one class into disjoint pools of image numbers."""
     members = torch.nonzero(images.labels == label).flatten()
-    order = torch.randperm(len(members), generator=generator(seed, "pools", label))
+    order = torch.randperm(len(members), generator=generator("pools", seed, label))
     return torch.tensor_split(members[order], POOLS)

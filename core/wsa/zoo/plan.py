@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wsa.zoo.generators import own_seed
+from wsa.generators import own_seed
 from wsa.zoo.images import POOLS, pools
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def plan(recipe: Recipe, images: Images) -> list[Plan]:
 
 
 def _adapter(recipe: Recipe, row: int, parts: tuple[Tensor, ...]) -> Plan:
-    seed = own_seed(recipe.seed, "adapter", row)
+    seed = own_seed("adapter", recipe.seed, row)
     draw = torch.Generator().manual_seed(seed)
     pool = row // recipe.classes % POOLS
     order = torch.randperm(len(parts[pool]), generator=draw)

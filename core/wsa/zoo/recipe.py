@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wsa.errors import WsaError, unknown
+from wsa.errors import WsaError, need, unknown
 from wsa.storage import digest, to_json
 
 KINDS = ("digits",)
@@ -32,10 +32,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise unknown("kind of zoo", self.kind, KINDS)
-        _need("rank", self.rank, 1, MAX_RANK)
-        _need("classes", self.classes, 1, len(CLASS_NAMES))
+        need(1 <= self.rank <= MAX_RANK, "--rank", f"1 to {MAX_RANK}", self.rank)
+        most = len(CLASS_NAMES)
+        need(1 <= self.classes <= most, "--classes", f"1 to {most}", self.classes)
         for field in ("n", "steps", "base_steps"):
-            _need(field, getattr(self, field), 1)
+            need(getattr(self, field) >= 1, f"--{field}", "at least 1", getattr(self, field))
         if self.n < self.classes:
             raise WsaError(
                 f"a zoo of {self.classes} classes needs at least as many adapters, got n="
@@ -49,12 +50,6 @@ class Recipe:
     def digest(self) -> str:
         """Return the 32 hexadecimal digits a zoo is kept under."""
         return digest(to_json(self.identity()).encode())
-
-
-def _need(field: str, found: int, least: int, most: int | None = None) -> None:
-    if found < least or (most is not None and found > most):
-        wanted = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise WsaError(f"the {field} of a zoo must be {wanted}, got {found}")
 
 
 NAMED = {
