@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,6 +126,8 @@ class Cache:
             "torch": str(torch.__version__),
             "written": time.time(),
         }
+        if self._payload(key).is_dir() or self._record(key).is_dir():
+            self._quarantine(key, "a directory lies in its place")
         write_bytes(self._payload(key), payload)
         write_json(self._record(key), record)
         return len(payload)
@@ -146,9 +150,10 @@ class Cache:
         """Remove what was set aside as damaged; count the files."""
         return _unlink_all(self.root / "quarantine")
 
-    def forget_identities(self) -> int:
-        """Forget what populations were read: the next run reads their weights; count the files."""
-        return _unlink_all(self.identities)
+    def clear(self) -> None:
+        """Remove every entry, half-written or whole, and forget what populations were read."""
+        _unlink_all(self.entries)
+        _unlink_all(self.identities)
 
     def _proved(self, key: str) -> tuple[str, Tensor | None]:
         import safetensors.torch
@@ -176,7 +181,7 @@ class Cache:
         aside = private_directory(self.root / "quarantine")
         for path in (self._record(key), self._payload(key)):
             if path.exists():
-                os.replace(path, aside / path.name)
+                os.replace(path, aside / f"{uuid.uuid4().hex}-{path.name}")
         say(f"cache entry {key[:12]} set aside: {problem}; it will be computed again")
 
     def _payload(self, key: str) -> Path:
@@ -196,7 +201,10 @@ def default_cache_dir() -> Path:
 def _unlink_all(folder: Path) -> int:
     files = list(folder.glob("*"))
     for path in files:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     return len(files)
 
 

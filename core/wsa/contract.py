@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,27 +23,18 @@ def held_to_contract(representation: Representation | Composite, batch: Batch) -
     """Extract [n, C] features; raises PluginFailure, expected against got, for any breach."""
     assert isinstance(representation, Representation)
     columns = named_columns(representation, batch.layers)
-    before = batch.flat._version
-    try:
+    with _guarded("it"):
         values = representation.extract(batch)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as problem:
-        raise PluginFailure(f"it raised {cause(problem)}") from problem
     _refuse_breach(values, (len(batch), len(columns)), batch)
-    if batch.flat._version != before:
-        raise PluginFailure("it wrote to the batch's weights, which others read after it")
-    return values
+    if not batch.intact():
+        raise PluginFailure("it wrote to the batch, which others read after it: work on a copy")
+    return values.detach()
 
 
 def named_columns(representation: Representation, layers: Layers) -> list[Column]:
     """Return a representation's columns, each of a known layer and none twice."""
-    try:
+    with _guarded("its columns(layers)"):
         columns = list(representation.columns(layers))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as problem:
-        raise PluginFailure(f"its columns(layers) raised {cause(problem)}") from problem
     known = set(layers.names)
     for column in columns:
         if not isinstance(column, Column) or column.layer not in known:
@@ -51,10 +45,24 @@ def named_columns(representation: Representation, layers: Layers) -> list[Column
     return columns
 
 
+@contextmanager
+def _guarded(what: str) -> Iterator[None]:
+    """Name whatever a plugin raises, SystemExit included; what it prints is talk, not a result."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:
+        raise PluginFailure(f"{what} raised {cause(problem)}") from problem
+
+
 def _refuse_breach(values: Any, shape: tuple[int, int], batch: Batch) -> None:
     needed = f"needed float32 {list(shape)} on {batch.device}"
     if not isinstance(values, Tensor):
         raise PluginFailure(f"{needed}, got {type(values).__name__}")
+    if values.layout != torch.strided:
+        raise PluginFailure(f"{needed}, got a {values.layout} tensor")
     if values.shape != shape or values.dtype != torch.float32 or values.device != batch.device:
         kind = str(values.dtype).removeprefix("torch.")
         raise PluginFailure(f"{needed}, got {kind} {list(values.shape)} on {values.device}")

@@ -65,5 +65,8 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
 
 def cause(problem: BaseException) -> str:
     """Return an exception as one line."""
-    text = " ".join(str(problem).split())
+    try:
+        text = " ".join(str(problem).split())
+    except Exception as unreadable:  # a plugin's exception may fail to tell its own message
+        text = f"its message cannot be read ({type(unreadable).__name__})"
     return f"{type(problem).__name__}: {text[:LONGEST_CAUSE]}" if text else type(problem).__name__

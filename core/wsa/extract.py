@@ -66,6 +66,7 @@ class Extraction:
 
     def __post_init__(self) -> None:
         self.layout_digest = layout_digest(self.population)
+        self._columns: dict[Request, list[Column]] = {}
         directory = self.store.identities if isinstance(self.store, Cache) else None
         self.memo = IdentityMemo(directory, self.population) if directory else None
 
@@ -74,6 +75,8 @@ class Extraction:
 
         A shard whose identity is remembered and whose entries are all there is not read.
         """
+        for request in self.computable():
+            self._try_columns(request)
         waiting = [span for span in self.population.ranges() if not self._complete(*span)]
         total = sum(stop - start for start, stop in waiting)
         with progress("features", total, "adapters") as bar:
@@ -99,10 +102,12 @@ class Extraction:
     def columns(self, request: Request) -> list[Column]:
         """Name a request's columns; raises PluginFailure where its plugin cannot."""
         representation = request.offer.representation
-        layers = self.population.catalogue.layers(request.view)
-        if not isinstance(representation, Composite):
-            return named_columns(representation, layers)
-        return [column for column, _ in self._interleaved(request, representation)]
+        if isinstance(representation, Composite):
+            return [column for column, _ in self._interleaved(request, representation)]
+        if request not in self._columns:
+            layers = self.population.catalogue.layers(request.view)
+            self._columns[request] = named_columns(representation, layers)
+        return self._columns[request]
 
     def cached(self, request: Request, span: Span) -> bool:
         """Tell whether a shard's features are in the store, as far as no weight need be read."""
@@ -133,6 +138,7 @@ class Extraction:
             "version": representation.version,
             "parameters": getattr(representation, "parameters", {}),
             "distribution": f"{plugin.distribution} {plugin.version}",
+            "columns": canonical_digest([column.name for column in self.columns(request)]),
             "dtype": str(self.population.dtype).removeprefix("torch."),
         }
 
@@ -156,6 +162,12 @@ class Extraction:
             if not isinstance(request.offer.representation, Composite)
         ]
 
+    def _try_columns(self, request: Request) -> None:
+        try:
+            self.columns(request)
+        except PluginFailure as problem:
+            self.failures[request] = str(problem)
+
     def _complete(self, start: int, stop: int) -> bool:
         identity = self.memo.recall(start, stop) if self.memo else None
         if identity is None:
@@ -168,7 +180,8 @@ class Extraction:
         return complete
 
     def _keys(self, identity: Identity) -> dict[Request, str]:
-        return {request: self.key(request, identity) for request in self.computable()}
+        working = [request for request in self.computable() if request not in self.failures]
+        return {request: self.key(request, identity) for request in working}
 
     def _visit(self, shard: Shard, bar: Progress) -> None:
         identity = self._identify(shard)
@@ -196,6 +209,9 @@ class Extraction:
                 values = held_to_contract(request.offer.representation, batch)
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
+                if not batch.intact():
+                    shard = self.population.read(shard.start, shard.stop)
+                    batches.clear()
                 continue
             self._commit(request, identity, values, torch.from_numpy(shard.valid))
 

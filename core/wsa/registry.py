@@ -28,7 +28,8 @@ class Plugin:
     version: str
 
 
-@dataclass(frozen=True)
+# compared by identity: a stranger's representation need not be hashable
+@dataclass(frozen=True, eq=False)
 class Offer:
     """A representation and the plugin that offers it."""
 
@@ -87,12 +88,17 @@ def load(plugin: Plugin) -> list[Offer]:
             manager.register(module, plugin.name)
             manager.check_pending()
             offered = [each for some in manager.hook.wsa_representations() for each in some]
-    except KeyboardInterrupt:
+            for representation in offered:
+                _refuse_malformed(plugin, representation)
+    except (KeyboardInterrupt, PluginFailure):
         raise
     except BaseException as problem:
         raise PluginFailure(f"plugin {plugin.name!r} failed to load: {cause(problem)}") from problem
-    for representation in offered:
-        _refuse_malformed(plugin, representation)
+    if not offered:
+        raise PluginFailure(
+            f"plugin {plugin.name!r} offers no representation; its hook wsa_representations() "
+            f"needs to return a list of them"
+        )
     return [Offer(representation, plugin) for representation in offered]
 
 

@@ -61,8 +61,9 @@ def test_every_flipped_bit_is_found(cache: Cache) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes() + b"x"),
         lambda path: path.unlink(),
+        lambda path: (path.unlink(), path.mkdir(), (path / "file").touch()),
     ],
-    ids=["truncated", "empty", "extended", "gone"],
+    ids=["truncated", "empty", "extended", "gone", "directory"],
 )
 @pytest.mark.parametrize("file", [payload, record], ids=["payload", "record"])
 def test_a_damaged_entry_is_set_aside_and_can_be_committed_again(

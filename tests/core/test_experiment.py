@@ -194,6 +194,41 @@ def test_device_and_precision_are_conditions_not_configuration(configure: Config
     assert len(results["tasks"]) == 1
 
 
+def test_a_mended_plugin_joins_the_run_it_failed_in(
+    configure: Configure, install_plugin: InstallPlugin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_plugin("late", source="import no_such_module")
+    config = configure(plugins=("late", "stats"), layer_sets=("all",))
+    assert len(experiment.run(config).results["tasks"]) == 1
+    install_plugin("late")
+    results = experiment.run(config).results
+    assert [task["representation"] for task in results["tasks"]] == ["late", "stats"]
+    assert "PROGRESS 1/2 tasks" in capsys.readouterr().err
+
+
+def test_a_task_file_that_was_edited_is_done_again(configure: Configure, tmp_path: Path) -> None:
+    config = configure(plugins=("stats",), layer_sets=("all",))
+    before = experiment.run(config).results
+    path = tmp_path / "out" / "tasks" / "stats@all.factors.json"
+    path.write_text(path.read_text().replace('"epochs": 4', '"epochs": 5'))
+    assert experiment.run(config).results == before
+
+
+def test_a_run_killed_while_making_its_folder_goes_on(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in (".lock", ".partial-0"):
+        (tmp_path / "out" / name).touch()
+    assert experiment.run(configure(plugins=("stats",), layer_sets=("all",))).results["tasks"]
+
+
+def test_too_few_groups_are_refused(configure: Configure) -> None:
+    def group(columns: dict[str, Any]) -> None:
+        columns["group"] = [row % 5 for row in range(60)]
+
+    with pytest.raises(WsaError, match="give it at least 10 groups"):
+        experiment.run(configure(change=group))
+
+
 def test_weights_that_changed_under_a_finished_run_are_noticed(configure: Configure) -> None:
     experiment.run(configure(layer_sets=("all",)))
 

@@ -118,6 +118,55 @@ def test_columns_that_break_the_contract_fail_their_plugin_alone(
     assert extraction.computed == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "batch.flat.mul_(2); return batch.flat[:, :16].clone()",
+        "batch.flat.mul_(2); raise ValueError('after writing')",
+        "from wsa_kernels.moments import moments; batch.once(moments).mean.mul_(100); "
+        "return batch.flat[:, :16].clone()",
+    ],
+    ids=["weights", "weights, then raising", "a shared intermediate"],
+)
+def test_a_plugin_that_writes_to_the_batch_spoils_no_other(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin, body: str
+) -> None:
+    install_plugin("a_vandal", body=body)
+    folder = make_dataset(n=6)
+    honest = extracted(folder, None, "stats")
+    spoilt = extracted(folder, None, "a_vandal,stats")
+    one, other = (each.features(request(each, "stats")).values for each in (honest, spoilt))
+    assert torch.equal(one, other)
+    assert list(spoilt.failures) == [request(spoilt, "a_vandal")]
+
+
+def test_changed_columns_without_a_new_version_miss(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin
+) -> None:
+    folder, cache = make_dataset(n=4), tmp_path / "cache"
+    source = PLUGIN.format(name="given", version=1, body="return torch.ones(len(batch), 16 * F)")
+    for names in (["one"], ["one", "two"]):
+        text = source.replace('["feature"]', str(names)).replace("F)", f"{len(names)})")
+        install_plugin("given", source=text)
+        extraction = extracted(folder, cache, "given")
+        assert extraction.computed == 1
+        assert extraction.features(request(extraction, "given")).values.shape == (
+            4,
+            16 * len(names),
+        )
+
+
+def test_what_a_plugin_prints_stays_off_standard_output(
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    install_plugin: InstallPlugin,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    install_plugin("loud", body="print('noise'); return batch.flat[:, :16].clone()")
+    extracted(make_dataset(n=4), tmp_path / "cache", "loud")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_composite_with_an_unknown_part_fails_alone(
     make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin
 ) -> None:
@@ -183,8 +232,9 @@ def test_the_ensemble_is_its_parts_side_by_side_layer_by_layer(
         ),
         ("return batch.flat[:, :16].double()", r"got float64 \[6, 16\]"),
         ("return [1, 2, 3]", "got list"),
+        ("return batch.flat[:, :16].to_sparse()", "sparse_coo tensor"),
         ("return batch.flat[:, :16] / 0", "needed finite features, got"),
-        ("batch.flat[:, 0] = 0; return batch.flat[:, :16]", "it wrote to the batch's weights"),
+        ("batch.flat[:, 0] = 0; return batch.flat[:, :16]", "it wrote to the batch"),
     ],
 )
 def test_a_plugin_that_breaks_the_contract_is_named_and_the_others_finish(

@@ -22,9 +22,10 @@ INPUTS: dict[str, Any] = {
     "version": 1,
     "parameters": {},
     "distribution": "wsa 0.1.0",
+    "columns": "ef" * 32,
     "dtype": "float32",
 }
-GOLDEN = "acbf9c4ad1ad47c5c9147ea8095f09d2742d8f3e415e516936a212f802b586da"
+GOLDEN = "c2102703f7f055e7280771d5dc1879d88fa154d1fa0adeec90840c8e295edac6"
 
 
 def test_the_key_of_a_cache_entry_never_changes() -> None:

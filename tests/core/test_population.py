@@ -143,6 +143,36 @@ def test_a_hub_id_without_network_is_a_problem_of_the_environment() -> None:
         open_population("someone/something")
 
 
+def test_an_empty_set_or_split_is_one_line(tmp_path: Path) -> None:
+    full = datasets.Dataset.from_dict(lora_columns(3, 1, 2, 0))
+    full.select([]).save_to_disk(tmp_path / "empty")
+    datasets.DatasetDict({"a": full, "b": full.select([])}).save_to_disk(tmp_path / "both")
+    for name in ("empty", "both"):
+        with pytest.raises(WsaError, match="holds a data set or split without adapters"):
+            open_population(str(tmp_path / name))
+
+
+def test_splits_with_other_columns_are_refused(tmp_path: Path) -> None:
+    full = datasets.Dataset.from_dict(lora_columns(3, 1, 2, 0))
+    parts = {"a": full, "b": full.remove_columns([DOWN, UP])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "both")
+    with pytest.raises(WsaError, match="its splits differ in columns"):
+        open_population(str(tmp_path / "both"))
+
+
+def test_a_column_named_as_a_half_that_holds_none_is_refused(make_dataset: MakeDataset) -> None:
+    def spoil(columns: dict[str, Any]) -> None:
+        columns[DOWN] = [[[1, 2]]] * len(columns[DOWN])
+
+    with pytest.raises(WsaError, match="is named as a LoRA matrix but holds"):
+        open_population(str(make_dataset(n=3, change=spoil)))
+
+
+def test_a_path_may_hold_the_sign_of_a_split(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    make_dataset(n=3).rename(tmp_path / "set #1")
+    assert open_population(str(tmp_path / "set #1")).count == 3
+
+
 def test_shards_are_powers_of_two_and_cover_every_adapter_once(
     make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

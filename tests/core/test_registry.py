@@ -12,6 +12,20 @@ SEEDS = ["distribution", "ensemble", "frequency", "info_theoretic", "matrix_norm
 SEEDS += ["profile", "rank_based", "simple_stats", "spectral", "stats"]
 
 
+QUIET = """
+from wsa import Composite, hookimpl
+@hookimpl
+def wsa_representations():
+    return [Composite("loud", 1, ("stats",))]
+"""
+UNREADABLE = """
+class Odd(Exception):
+    def __str__(self):
+        raise KeyError("odd")
+raise Odd
+"""
+
+
 def loaded(name: str) -> list[registry.Offer]:
     return registry.load(registry.named([name])[0])
 
@@ -63,6 +77,9 @@ def test_a_name_two_distributions_claim_names_both(install_plugin: InstallPlugin
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("def broken(:", "SyntaxError"),
+        ("x = 1", "offers no representation"),
+        ("from wsa import hookimpl\n@hookimpl\ndef wsa_representations(): pass", "offers no repr"),
+        (UNREADABLE, "its message cannot be read"),
         (
             "from wsa import hookimpl\n@hookimpl\ndef wsa_representation(): return []",
             "unknown hook",
@@ -88,6 +105,6 @@ def test_a_plugin_that_fails_to_load_is_named_with_its_cause(
 def test_what_a_plugin_prints_on_import_stays_off_standard_output(
     install_plugin: InstallPlugin, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    install_plugin("loud", source="print('hello')\nfrom wsa import hookimpl")
+    install_plugin("loud", source="print('hello')\n" + QUIET)
     loaded("loud")
     assert capsys.readouterr().out == ""

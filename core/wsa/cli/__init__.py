@@ -14,7 +14,7 @@ from wsa.cli.extract import extract
 from wsa.cli.plugins import plugins
 from wsa.cli.run import run
 from wsa.cli.zoo import zoo
-from wsa.errors import EXIT_INTERRUPTED, EXIT_USAGE, WsaError
+from wsa.errors import EXIT_INTERRUPTED, EXIT_USAGE, EnvironmentProblem, WsaError
 from wsa.progress import say
 
 # what typer raises for a command line that does not parse; its own name for it is private
@@ -59,6 +59,11 @@ def main() -> None:
             raise
         say(f"wsa: {problem}")
         code = problem.exit_code
+    except OSError as problem:
+        if debug:
+            raise
+        say(f"wsa: the machine refused: {problem}; --debug shows where")
+        code = EnvironmentProblem.exit_code
     if code == EXIT_INTERRUPTED:
         say("wsa: interrupted; nothing is half-written, run the same command again to go on")
     sys.exit(code)

@@ -78,7 +78,7 @@ def prune(
             store.remove(key)
         store.empty_quarantine()
         if all:
-            store.forget_identities()
+            store.clear()
     print(f"{'would remove' if dry_run else 'removed'} {len(doomed)} entries, {amount(freed)}")
 
 

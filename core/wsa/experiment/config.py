@@ -47,7 +47,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _need(
-            bool(self.view) and set(self.view) <= set(VIEWS), "view", self.view, " or ".join(VIEWS)
+            bool(self.view) and set(self.view) <= set(VIEWS),
+            "view",
+            ",".join(self.view),
+            " or ".join(VIEWS),
         )
         _need(self.num_runs >= 1, "num_runs", self.num_runs, "at least 1")
         _need(0 < self.sample_layers <= 1, "sample_layers", self.sample_layers, "in (0, 1]")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from wsa.extract import Extraction, Request, Span
 
 
+# the row number's column; a label column of that name becomes `label.adapter`
+ROW = "adapter"
+
+
 @dataclass(frozen=True)
 class Exported:
     """How much was written, and which plugins failed instead."""
@@ -84,7 +88,9 @@ class _Table:
         labels = self.extraction.population.labels
         single = [f.name for f in labels.schema if not pa.types.is_nested(f.type)]
         row = pa.array(np.arange(len(labels)))
-        return labels.select(single).add_column(0, "adapter", row)
+        chosen = labels.select(single)
+        names = [f"label.{name}" if name == ROW else name for name in chosen.column_names]
+        return chosen.rename_columns(names).add_column(0, ROW, row)
 
 
 def _works(extraction: Extraction, request: Request, failures: dict[str, str]) -> bool:

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from wsa.errors import WsaError, differences
-from wsa.storage import private_directory, refusals, remove_partials, write_bytes, write_json
+from wsa.progress import say
+from wsa.storage import (
+    PARTIAL,
+    canonical_digest,
+    private_directory,
+    refusals,
+    remove_partials,
+    write_bytes,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from wsa.experiment.plan import Task
@@ -75,11 +84,16 @@ class RunFolder:
             found = json.loads(self._task(task).read_bytes())
         except (OSError, ValueError):
             return None
-        return found if isinstance(found, dict) and found.get("task") == task.name else None
+        proof = found.pop("digest", None) if isinstance(found, dict) else None
+        if proof != canonical_digest([task.name, found]):
+            say(f"{self._task(task)} is not as it was committed; the task is done again")
+            return None
+        return dict(found)
 
     def commit(self, task: Task, result: dict[str, Any]) -> None:
         """Write a task's result, then drop the checkpoint it no longer needs."""
-        write_json(self._task(task), result)
+        proof = {"digest": canonical_digest([task.name, result])}
+        write_json(self._task(task), result | proof)
         self.checkpoint(task).unlink(missing_ok=True)
 
     def checkpoint(self, task: Task) -> Path:
@@ -122,7 +136,8 @@ class RunFolder:
     def _refuse_strangers(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise WsaError(f"--output-dir needs a folder; {self.root} is a file")
-        if self.root.is_dir() and set(os.listdir(self.root)) - {LOCK}:
+        found = os.listdir(self.root) if self.root.is_dir() else []
+        if any(name != LOCK and not name.startswith(PARTIAL) for name in found):
             raise WsaError(
                 f"{self.root} is not empty and holds no run; choose another --output-dir"
             )

@@ -70,10 +70,10 @@ def forecast(config: RunConfig) -> Forecast:
     """Plan a run without running it; raises WsaError for bad input, as the run would."""
     prepared = prepare(config)
     extraction, population = prepared.extraction, prepared.population
-    cached = {r: _cached(prepared, r) for r in extraction.computable()}
+    columns = {request: _columns(extraction, request) for request in extraction.requests}
+    cached = {r: _cached(prepared, r) for r in extraction.computable() if columns[r]}
     spans = population.ranges()
     missing = [r for r, found in cached.items() if found < len(spans)]
-    columns = {request: _columns(extraction, request) for request in extraction.requests}
     size = population.layout.size * population.dtype.itemsize
     tasks = [
         TaskForecast(task.name, len(task.layers), _share(prepared, task, columns))

@@ -53,6 +53,8 @@ def _groups(population: Population) -> np.ndarray | None:
     if "group" not in population.labels.column_names:
         return None
     column = population.labels.column("group").combine_chunks()
+    if pa.types.is_nested(column.type):
+        raise WsaError(f"column 'group' holds {column.type}; needed one value an adapter")
     encoded = column.dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()

@@ -92,7 +92,7 @@ class Experiment:
             "population": canonical_digest(extraction.digests()),
             "split": canonical_digest(split.to_json()),
             "training": {name: knob for name, knob in training.items() if name not in CONDITIONS},
-            "representations": {each.offer.name: each.offer.told for each in extraction.requests},
+            **{f"representation {r.offer.name}": r.offer.told for r in extraction.requests},
         }
 
     def _train(self, tasks: Sequence[Task], split: Split) -> dict[Task, dict[str, Any]]:

@@ -30,6 +30,10 @@ class Batch:
     scale: Tensor  # [N, M]
     backend: str | None = None
     _computed: dict[object, Any] = field(default_factory=dict, repr=False)
+    _watched: list[tuple[Tensor, int]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        self._watch((self.flat, self.scale))
 
     @property
     def view(self) -> str:
@@ -63,8 +67,18 @@ class Batch:
         key = (operation, arguments)
         if key not in self._computed:
             self._computed[key] = operation(self.source, *arguments, backend=self.backend)
+            self._watch(self._computed[key])
         found: Result = self._computed[key]
         return found
+
+    def intact(self) -> bool:
+        """Tell whether nobody wrote to the weights, or to an intermediate others share."""
+        return all(tensor._version == version for tensor, version in self._watched)
+
+    def _watch(self, result: Any) -> None:
+        tensors = (result,) if hasattr(result, "_version") else result
+        found = tensors if isinstance(tensors, tuple) else ()
+        self._watched += [(each, each._version) for each in found if hasattr(each, "_version")]
 
     def matrices(self) -> Iterator[Tile]:
         """Yield every layer once, equal shapes together, in tiles `[n, G, rows, cols]`.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wsa.errors import WsaError, unknown
-from wsa.layers import Catalogue, catalogue
+from wsa.layers import Catalogue, catalogue, split_key
 from wsa.population.columns import element_type, is_layer, matrices_of, shape_of
 from wsa.population.source import open_dataset
 from wsa_kernels.layout import Layout
@@ -125,6 +125,7 @@ def open_population(name: str, limit: int | None = None, num_workers: int = 4) -
         raise WsaError(f"{name} holds no adapters; nothing to do")
     schema = dataset.features.arrow_schema
     layers = [field for field in schema if is_layer(field)]
+    _refuse_lost_halves(schema, layers)
     if not layers:
         raise WsaError(
             f"{name} has no layer columns: needed matrices (lists of lists of floats), one column "
@@ -138,13 +139,26 @@ def open_population(name: str, limit: int | None = None, num_workers: int = 4) -
     return Population(dataset, found, layout, dtype, count, num_workers)
 
 
+def _refuse_lost_halves(schema: pa.Schema, layers: list[pa.Field]) -> None:
+    """Refuse a column that is named as half of a module but holds no matrix of floats."""
+    for field in schema:
+        if split_key(field.name)[1] and field not in layers:
+            raise WsaError(
+                f"column {field.name!r} is named as a LoRA matrix but holds {field.type}; needed "
+                f"lists of lists of floats: reshape it, or leave the column out"
+            )
+
+
 def _shapes(dataset: Dataset, names: list[str]) -> dict[str, tuple[int, int]]:
     first = _table(dataset.select_columns(names), 0, 1)
 
     def rank() -> int:
         if "rank" not in dataset.column_names:
             raise WsaError("layer columns are flat lists: a 'rank' column must say their shape")
-        return int(dataset[0]["rank"])
+        found = dataset[0]["rank"]
+        if not isinstance(found, int) or found < 1:
+            raise WsaError(f"column 'rank' needs a whole number from 1 up; row 0 has {found!r}")
+        return found
 
     return {name: shape_of(first.column(name), name, rank) for name in names}
 

@@ -25,9 +25,10 @@ def open_dataset(name: str) -> Dataset:
 
     Without a split named, all of them are concatenated. Raises WsaError for anything else.
     """
-    where, _, split = name.partition("#")
-    found = _locate(where)
-    return _one_split(found, split, where)
+    if "#" not in name or Path(name).expanduser().exists():
+        return _one_split(_locate(name), "", name)
+    where, _, split = name.rpartition("#")
+    return _one_split(_locate(where), split, where)
 
 
 def _locate(where: str) -> Dataset | DatasetDict:
@@ -62,6 +63,9 @@ def _from_folder(path: Path) -> Dataset | DatasetDict:
 
     try:
         return datasets.load_from_disk(str(path))
+    except IndexError as problem:
+        # what `datasets` raises for a table without rows
+        raise WsaError(f"{path} holds a data set or split without adapters; remove it") from problem
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise WsaError(f"cannot read the data set folder {path}: {cause(problem)}") from problem
 
@@ -94,7 +98,9 @@ def _one_split(found: Dataset | DatasetDict, split: str, where: str) -> Dataset:
         return found
     if split and split not in found:
         raise WsaError(f"{where} has no split {split!r}; it has {', '.join(found)}")
-    try:
-        return found[split] if split else datasets.concatenate_datasets(list(found.values()))
-    except ValueError as problem:
-        raise WsaError(f"{where}: its splits differ in columns, name one with #SPLIT") from problem
+    if split:
+        return found[split]
+    filled = [part for part in found.values() if len(part)] or list(found.values())[:1]
+    if len({tuple(sorted(part.column_names)) for part in filled}) > 1:
+        raise WsaError(f"{where}: its splits differ in columns; name one of them with #SPLIT")
+    return datasets.concatenate_datasets(filled)

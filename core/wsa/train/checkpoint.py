@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wsa import storage
+from wsa.errors import EnvironmentProblem
 from wsa.progress import say
 from wsa.train.config import CONDITIONS
 
@@ -67,6 +68,8 @@ def load(path: Path, job: str, device: torch.device) -> dict[str, Any] | None:
         sealed = path.read_bytes()
     except FileNotFoundError:
         return None
+    except IsADirectoryError as problem:
+        raise EnvironmentProblem(f"{path} is a directory; remove it") from problem
     payload = storage.unseal(sealed)
     if payload is None:
         _discard(path, "is damaged")

@@ -78,7 +78,8 @@ def make_split(
     families = _families(groups, digests)
     grouped = bool(np.unique_counts(families[rows]).counts.max() > 1)
     assignment = np.full(len(labels), UNUSABLE, dtype=np.int8)
-    if Counter(labels[rows].tolist()).most_common(1)[0][1] >= FOLDS:
+    enough = len(np.unique(families[rows])) >= FOLDS
+    if enough and Counter(labels[rows].tolist()).most_common(1)[0][1] >= FOLDS:
         assignment[rows] = _parts(labels[rows], families[rows], grouped, seed)
     _check_parts(labels, families, assignment, usable, names)
     return Split(assignment, seed, grouped)
