@@ -377,3 +377,13 @@ def test_features_that_never_vary_fail_their_tasks_and_no_others(
     results = experiment.run(configure(plugins=("flat", "stats"), layer_sets=("all",))).results
     assert {task["representation"] for task in results["tasks"]} == {"stats"}
     assert "needs a feature that varies" in results["failures"]["flat@all.factors"]
+
+
+def test_explain_refuses_a_folder_that_holds_no_run(tmp_path: Path) -> None:
+    from wsa.experiment.explanation import explain
+
+    (tmp_path / "mine").mkdir()
+    for text in ('{"model": "mine"}', "[]", "null", "{"):
+        (tmp_path / "mine" / "config.json").write_text(text)
+        with pytest.raises(WsaError, match="is no run folder"):
+            explain(tmp_path / "mine", tmp_path / "cache")

@@ -43,7 +43,7 @@ def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def main() -> None:
     """Run the command line; a `WsaError` is one line and its exit code, a bug a traceback."""
-    # idle OpenMP threads that spin made one training epoch 100 times slower beside a busy process
+    # beside a busy process a small training took 11.7 s with idle threads that spin, else 0.9 s
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _say_warning
     debug = "--debug" in sys.argv

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from wsa.cache import Cache
-from wsa.errors import WsaError, differences
+from wsa.errors import PluginFailure, WsaError, differences
 from wsa.experiment.config import RunConfig
+from wsa.experiment.folder import RunFolder
 from wsa.experiment.preparation import prepare_extraction
 from wsa.extract import Extraction, Request
 
@@ -27,16 +27,17 @@ def explain(run: Path, cache_dir: Path | None) -> list[dict[str, Any]]:
 
 def stored_config(run: Path) -> RunConfig:
     """Read back the configuration of a run folder; raises WsaError where there is none."""
-    path = run / "config.json"
-    try:
-        stored = json.loads(path.read_bytes())
-    except (OSError, ValueError) as problem:
-        raise WsaError(f"{run} is no run folder: cannot read {path.name}") from problem
+    stored = RunFolder(run).stored_config()
+    if stored is None:
+        raise WsaError(f"{run} is no run folder; needed one that wsa run has written")
     return RunConfig.from_json(stored)
 
 
 def _row(extraction: Extraction, request: Request, records: list[dict[str, Any]]) -> dict[str, Any]:
-    reasons = list(_misses(extraction, request, records))
+    try:
+        reasons = list(_misses(extraction, request, records))
+    except PluginFailure as problem:
+        reasons = [str(problem)] * len(extraction.population.ranges())
     shards = len(extraction.population.ranges())
     return {
         "representation": request.offer.name,

@@ -43,7 +43,7 @@ class RunFolder:
 
     def refuse_another(self, config: dict[str, Any]) -> None:
         """Raise WsaError, naming the differences, where the folder is not this configuration's."""
-        stored = self._stored_config()
+        stored = self.stored_config()
         if stored is None:
             self._refuse_strangers()
             return
@@ -65,7 +65,7 @@ class RunFolder:
         """
         private_directory(self.root)
         with self._locked():
-            if restart and self._stored_config() is not None:
+            if restart and self.stored_config() is not None:
                 self._clear()
                 write_json(self._config, FORMAT | config)
             self.bind(config)
@@ -76,7 +76,7 @@ class RunFolder:
     def bind(self, config: dict[str, Any]) -> None:
         """Bind the folder to what is known by now, or raise WsaError where it is another's."""
         self.refuse_another(config)
-        write_json(self._config, FORMAT | (self._stored_config() or {}) | config)
+        write_json(self._config, FORMAT | (self.stored_config() or {}) | config)
 
     def finished(self, task: Task) -> dict[str, Any] | None:
         """Return a task's committed result, or None where it is not done."""
@@ -145,7 +145,7 @@ class RunFolder:
     def _task(self, task: Task) -> Path:
         return self.root / "tasks" / f"{task.name}.json"
 
-    def _stored_config(self) -> dict[str, Any] | None:
+    def stored_config(self) -> dict[str, Any] | None:
         """Return the configuration of the run that lies here, or None where none does."""
         try:
             found = json.loads(self._config.read_bytes())

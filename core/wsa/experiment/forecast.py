@@ -79,7 +79,7 @@ def forecast(config: RunConfig) -> Forecast:
     size = population.layout.size * population.dtype.itemsize
     tasks = [
         TaskForecast(task.name, len(task.layers), _share(prepared, task, columns))
-        for task in prepared.plan.tasks
+        for task in prepared.tasks
     ]
     return Forecast(
         adapters=population.count,

@@ -40,25 +40,21 @@ class Task:
         return f"{self.representation}@{file_word(self.layer_set)}.{self.view}"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The tasks of a run, in the order they are done: by request, so features load once."""
-
-    tasks: tuple[Task, ...]
-
-
-def plan_tasks(requests: Sequence[Request], layers: dict[str, Layers], config: RunConfig) -> Plan:
+def plan_tasks(
+    requests: Sequence[Request], layers: dict[str, Layers], config: RunConfig
+) -> list[Task]:
     """Cross requests with layer sets, and give each set its equal-sized random control.
+
+    Tasks are in the order they are done: by request, so that features load once.
 
     Raises WsaError for a layer set that is unknown or empty in one of the views.
     """
     selected = {view: _select(layers[view], config) for view in config.view}
-    tasks = [
+    return [
         Task(request, layer_set, names, control=layer_set not in config.layer_sets)
         for request in requests
         for layer_set, names in selected[request.view].items()
     ]
-    return Plan(tuple(tasks))
 
 
 def random_control(layer_set: str, size: int, total: int) -> str | None:

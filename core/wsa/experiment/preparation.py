@@ -13,7 +13,7 @@ from wsa import registry
 from wsa.cache import Cache, Memory, Store, default_cache_dir
 from wsa.errors import EnvironmentProblem, PluginFailure, WsaError
 from wsa.experiment.labels import Labels, read_labels
-from wsa.experiment.plan import Plan, plan_tasks
+from wsa.experiment.plan import Task, plan_tasks
 from wsa.extract import Extraction, Request
 from wsa.population.population import Population, open_population
 from wsa.progress import say
@@ -33,7 +33,7 @@ class Prepared:
 
     config: RunConfig
     labels: Labels
-    plan: Plan
+    tasks: list[Task]
     extraction: Extraction
     failures: dict[str, str]  # plugins that did not load
 
@@ -50,11 +50,11 @@ def prepare(config: RunConfig) -> Prepared:
     population = extraction.population
     labels = read_labels(population, config.label)
     layers = {view: population.catalogue.layers(view) for view in config.view}
-    plan = plan_tasks(wanted, layers, config)
+    tasks = plan_tasks(wanted, layers, config)
     # a split that cannot be made is found now, not after the features
     everyone = [str(row) for row in range(population.count)]
     split_labels(labels, everyone, labels.known)
-    return Prepared(config, labels, plan, extraction, failures)
+    return Prepared(config, labels, tasks, extraction, failures)
 
 
 def split_labels(labels: Labels, digests: Sequence[str], usable: np.ndarray) -> Split:

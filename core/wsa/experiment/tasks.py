@@ -64,7 +64,7 @@ class Experiment:
 
     def results(self) -> dict[str, Any]:
         """Do the tasks that are not done, merge all of them, write results and metrics."""
-        tasks = self.prepared.plan.tasks
+        tasks = self.prepared.tasks
         split = self._split()
         self.folder.bind(self.prepared.config.decisive() | self._identity(split))
         self.folder.write("split.json", to_json(split.to_json()))
@@ -96,7 +96,7 @@ class Experiment:
         }
 
     def _train(self, tasks: Sequence[Task], split: Split) -> dict[Task, dict[str, Any]]:
-        total = len(self.prepared.plan.tasks)
+        total = len(self.prepared.tasks)
         finished = total - len(tasks)
         say(f"PROGRESS {finished}/{total} tasks ({100 * finished / max(1, total):.1f}%)")
         done = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -32,7 +33,7 @@ class Identity:
         """Return the identity of a shard just read."""
         return cls(tuple(shard.digests), tuple((~shard.valid).nonzero()[0].tolist()))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Return one digest of all rows, in order."""
         return canonical_digest(list(self.digests))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-# Nats. On 400 adapters, runs that were already right went on for 200 epochs to gain 0.02 in all.
+# Nats. Without it, on 400 adapters, runs at a loss of 0.04 went on through all 200 epochs.
 GAIN = 0.01
 COUNTERS = ("active", "best_loss", "best_epoch", "gained_loss", "gained_epoch", "epochs")
 
