@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wsa.case import Case, Setting
     from wsa.errors import WsaError
     from wsa.experiment import RunConfig, run
     from wsa.hookspecs import hookimpl
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "Case",
     "Column",
     "Composite",
     "Layer",
@@ -31,6 +33,7 @@ __all__ = [
     "LayerwiseRepresentation",
     "Representation",
     "RunConfig",
+    "Setting",
     "WsaError",
     "columns_of",
     "hookimpl",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "wsa.case": ["Case", "Setting"],
     "wsa.errors": ["WsaError"],
     "wsa.experiment": ["RunConfig", "run"],
     "wsa.hookspecs": ["hookimpl"],

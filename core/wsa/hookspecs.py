@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from wsa.case import Case
     from wsa.representation import Composite, Representation
 
 hookspec = pluggy.HookspecMarker("wsa")
@@ -16,4 +17,10 @@ hookimpl = pluggy.HookimplMarker("wsa")
 @hookspec
 def wsa_representations() -> list[Representation | Composite]:
     """Offer representations; entry-point group `wsa`."""
+    return []
+
+
+@hookspec
+def wsa_bench_cases() -> list[Case]:
+    """Offer cases for `wsa bench`; entry-point group `wsa.bench`."""
     return []

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wsa_kernels.gram import gram, product, square_root
-from wsa_kernels.matrices import Delta, Roots, runs, working_dtype
+from wsa_kernels.matrices import Delta, Shared, runs, working_dtype
 from wsa_kernels.reductions import column_total, is_constant, total
 
 
@@ -27,7 +27,7 @@ class Factored:
     up: Tensor  # [B, out, R]
     down: Tensor  # [B, R, in]
     scale: Tensor  # [B]
-    roots: Roots
+    shared: Shared
 
     @property
     def rows(self) -> int:
@@ -56,9 +56,7 @@ class Factored:
     def _root(self, half: str, factor: Tensor) -> Tensor:
         """Return S with S S^T = factor factor^T, [B, R, R], computed at most once."""
         place = (int(self.modules[0]), self.adapters.start, self.adapters.stop, half)
-        if place not in self.roots:
-            self.roots[place] = square_root(gram(factor), factor.shape[-1])
-        return self.roots[place]
+        return self.shared.once(place, lambda: square_root(gram(factor), factor.shape[-1]))
 
 
 def factored(matrices: Delta) -> Iterator[Factored]:
@@ -67,7 +65,7 @@ def factored(matrices: Delta) -> Iterator[Factored]:
         one = 8 * len(modules) * (up[0, 0].numel() + down[0, 0].numel()) if len(up) else 0
         for adapters in runs(len(up), one, up.is_cuda):
             halves = (_batch(up[adapters]), _batch(down[adapters]))
-            yield Factored(adapters, modules, *halves, _batch(scale[adapters]), matrices.roots)
+            yield Factored(adapters, modules, *halves, _batch(scale[adapters]), matrices.shared)
 
 
 def _batch(values: Tensor) -> Tensor:

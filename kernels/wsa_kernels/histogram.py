@@ -1,4 +1,4 @@
-"""Histogram: shares of a layer's entries in bins, and the entropies of those shares.
+"""Histogram: how a layer's entries lie about their mean: shares of them in bins, and entropies.
 
 z = (w - mu) / s, s with ddof 1, in 64 equal bins on [-4, 4], the outer ones open; w in 50 equal
 bins on [min, max]. A constant layer has 0 everywhere. Entries are placed in float64: in float32 one
@@ -20,12 +20,12 @@ from wsa_kernels.compilation import compiled
 from wsa_kernels.layerwise import Core, per_layer
 from wsa_kernels.matrices import Matrices
 from wsa_kernels.operation import Operation
-from wsa_kernels.reductions import centred, deviation, share
+from wsa_kernels.reductions import average, centred, deviation, share
 
 Z_BINS = 64
 RANGE_BINS = 50
 NEAR_ZERO = 1e-3  # of s
-WIDTHS = (Z_BINS, 1, 1, 1, 1, 1, 1)
+WIDTHS = (Z_BINS, 1, 1, 1, 1, 1, 1, 1)
 
 
 class Histogram(NamedTuple):
@@ -38,6 +38,7 @@ class Histogram(NamedTuple):
     tail_2: Tensor  # [N, L], share of |z| > 2
     tail_3: Tensor  # [N, L], share of |z| > 3
     near_zero: Tensor  # [N, L], share of |w| < 1e-3 s
+    absolute_deviation: Tensor  # [N, L], mean |w - mu|
 
 
 class Places(NamedTuple):
@@ -45,7 +46,7 @@ class Places(NamedTuple):
 
     z: Tensor  # [B, n] int64, bin of z
     range: Tensor  # [B, n] int64, bin of [min, max]
-    shares: Tensor  # [B, 3]: |z| > 2, |z| > 3, |w| < 1e-3 s
+    shares: Tensor  # [B, 4]: |z| > 2, |z| > 3, |w| < 1e-3 s; and mean |w - mu|
     constant: Tensor  # [B] bool
 
 
@@ -59,7 +60,8 @@ def _place(values: Tensor) -> Places:
     z_bin = ((z + 4) * (Z_BINS / 8)).clamp(0, Z_BINS - 1)
     range_bin = ((entries - low) / spread * RANGE_BINS).clamp(0, RANGE_BINS - 1)
     size, original = z.abs(), values.flatten(1).abs()
-    shares = [share(size > 2), share(size > 3), share(original < NEAR_ZERO * deviations)]
+    near_zero = share(original < NEAR_ZERO * deviations)
+    shares = [share(size > 2), share(size > 3), near_zero, average(entries.abs())]
     return Places(z_bin.long(), range_bin.long(), torch.stack(shares, -1), constant)
 
 

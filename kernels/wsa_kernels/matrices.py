@@ -6,9 +6,9 @@ a norm of `Delta` never needs the product: it takes `Delta.pairs`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,8 +23,7 @@ TILE_BYTES = 1 << 20
 CUDA_TILE_BYTES = 256 << 20
 
 
-# (first module, first adapter, adapter past the last, half of the module) -> root
-Roots = dict[tuple[int, int, int, str], Tensor]
+Result = TypeVar("Result")
 
 
 class Tile(NamedTuple):
@@ -45,11 +44,26 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Shared:
+    """What several operations on one shard need, computed when the first of them asks."""
+
+    found: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, compute: Callable[[], Result]) -> Result:
+        """Return what was computed under a key, or compute it now."""
+        if key not in self.found:
+            self.found[key] = compute()
+        result: Result = self.found[key]
+        return result
+
+
+@dataclass(frozen=True)
 class Factors:
     """The stored matrices of a shard, flat [N, P]; a layer is one of them."""
 
     flat: Tensor
     layout: Layout
+    shared: Shared = field(default_factory=Shared, compare=False, repr=False)
 
     @property
     def count(self) -> int:
@@ -72,8 +86,7 @@ class Delta:
     flat: Tensor
     layout: Layout
     scale: Tensor  # [N, M]
-    # roots [B, R, R] of the factors' Gram matrices, by place: found once for all operations
-    roots: Roots = field(default_factory=dict, compare=False, repr=False)
+    shared: Shared = field(default_factory=Shared, compare=False, repr=False)
 
     @property
     def count(self) -> int:

@@ -1,8 +1,8 @@
 """Moments: mean, spread and shape of the entries of every layer.
 
-mean and absolute deviation mean|w - mu|; std with ddof 1; skewness m_3 / m_2^1.5 and kurtosis
-m_4 / m_2^2 of m_k = mean((w - mu)^k). A constant layer has 0 for all but its mean. Centred
-first, in float64: float32 powers would lose w^4 below 1e-10.
+mean; std with ddof 1; skewness m_3 / m_2^1.5 and kurtosis m_4 / m_2^2 of m_k = mean((w - mu)^k).
+A constant layer has 0 for all but its mean. Centred first, in float64: float32 powers would lose
+w^4 below 1e-10.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, deviation, ratio
 
-WIDTHS = (1, 1, 1, 1, 1)
+WIDTHS = (1, 1, 1, 1)
 
 
 class Moments(NamedTuple):
@@ -29,17 +29,16 @@ class Moments(NamedTuple):
     std: Tensor
     skewness: Tensor
     kurtosis: Tensor
-    absolute_deviation: Tensor
 
 
 def _core(values: Tensor) -> Tensor:
-    """Map [B, rows, cols] to the five moments, [B, 5]."""
+    """Map [B, rows, cols] to the four moments, [B, 4]."""
     mean, entries, _ = centred(values.flatten(1))
     square = entries.square()
     second, fourth = average(square), average(square.square())
     third = average(square * entries)
     shape = [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
-    return torch.stack([mean, deviation(entries), *shape, average(entries.abs())], -1)
+    return torch.stack([mean, deviation(entries), *shape], -1)
 
 
 def _moments(matrices: Matrices, core: Core) -> Moments:

@@ -42,7 +42,7 @@ class Distribution:
         some, bins, order = batch.once(moments), batch.once(histogram), batch.once(quantiles)
         percentiles = order.at(*(percent / 100 for percent in PERCENTS))
         cv = ratio(some.std, some.mean.abs() + some.std)
-        spread = (order.iqr, some.absolute_deviation, cv, some.skewness, some.kurtosis)
+        spread = (order.iqr, bins.absolute_deviation, cv, some.skewness, some.kurtosis)
         shape = torch.stack([*spread, bins.tail_2, bins.tail_3, bins.near_zero], -1)
         counted = bins.z.reshape(*bins.z.shape[:2], BINS, -1).sum(-1)
         return torch.cat([percentiles, shape, counted], -1).flatten(1).float()

@@ -66,6 +66,8 @@ def test_tails_and_zeros_are_counted(random_matrices: Any, pack_factors: Any, ag
     agree(found.tail_3[:, 0], (z > 3).mean(1), 1e-7)
     agree(found.near_zero[:, 0], small.mean(1), 1e-7)
     assert small.any()
+    distance = np.abs(exact - exact.mean(1, keepdims=True)).mean(1)
+    agree(found.absolute_deviation[:, 0], distance, 1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1])

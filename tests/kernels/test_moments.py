@@ -17,10 +17,9 @@ SHAPES = [(1, 1), (1, 7), (7, 1), (3, 63), (128, 128), (129, 130)]
 def expected(entries: np.ndarray) -> list[np.ndarray]:
     w = entries.reshape(len(entries), -1).astype(np.float64)
     if w.shape[1] == 1:
-        return [w[:, 0], *[np.zeros(len(w))] * 4]
-    distance = np.abs(w - w.mean(1, keepdims=True)).mean(1)
+        return [w[:, 0], *[np.zeros(len(w))] * 3]
     skewness, kurtosis = scipy.stats.skew(w, axis=1), scipy.stats.kurtosis(w, axis=1, fisher=False)
-    return [w.mean(1), w.std(1, ddof=1), skewness, kurtosis, distance]
+    return [w.mean(1), w.std(1, ddof=1), skewness, kurtosis]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -1,0 +1,1 @@
+"""Bench: contenders for one computation, held to the truth and then timed."""

@@ -1,0 +1,49 @@
+"""Case: what `wsa bench` compares, as data: inputs, the truth, and those who contend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# The columns of a case's result, by name: each [N, ...], compared one by one.
+Answer = Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a case is run on; one line of the table for each contender."""
+
+    adapters: int  # N
+    rank: int = 1  # R
+    view: str = "factors"
+    dtype: str = "fp32"  # of the weights: fp32, fp16 or bf16
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A computation that several contenders do, and what they must all find.
+
+    `inputs` makes random data, never zeros, outside of every clock. `reference` computes the truth
+    in float64 from the same inputs. A contender is called with the inputs alone; it answers with
+    the reference's names. It is an error, and not timed, where a value is further from the truth
+    than `tolerance` (of that name, or of "" for all others) times the greatest true value.
+    """
+
+    name: str
+    inputs: Callable[[Setting], Any]
+    reference: Callable[[Any], Answer]
+    contenders: Mapping[str, Callable[[Any], Answer]]  # by backend, in the table's order
+    shape: Callable[[Any], str]  # how the inputs are told in the table
+    bytes: Callable[[Any], int]  # each input read once
+    flops: Callable[[Any], float] = field(default=lambda _: 0.0)
+    tolerance: Mapping[str, float] = field(default_factory=lambda: {"": 1e-5})
+    views: tuple[str, ...] = ("factors",)
+    ranks: tuple[int, ...] = (1,)
+    # backends that need a device, or an extra; the others run everywhere
+    needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
