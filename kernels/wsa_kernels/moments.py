@@ -59,4 +59,11 @@ def moments_compiled(matrices: Matrices) -> Moments:
     return _moments(matrices, compiled(_core))
 
 
-moments = Operation("moments", moments_reference, moments_compiled)
+def moments_triton(matrices: Matrices) -> Moments:
+    """Compute on a GPU, every layer in one launch."""
+    from wsa_kernels.fused.statistics import statistics
+
+    return Moments(*(each.float() for each in statistics(matrices)[:4]))
+
+
+moments = Operation("moments", moments_reference, moments_compiled, moments_triton)
