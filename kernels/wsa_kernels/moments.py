@@ -63,7 +63,8 @@ def moments_triton(matrices: Matrices) -> Moments:
     """Compute on a GPU, every layer in one launch."""
     from wsa_kernels.fused.statistics import statistics
 
-    return Moments(*(each.float() for each in statistics(matrices)[:4]))
+    found = Moments(*(each.float() for each in statistics(matrices)[:4]))
+    return found._replace(mean=means(matrices)) if isinstance(matrices, Delta) else found
 
 
 moments = Operation("moments", moments_reference, moments_compiled, moments_triton)

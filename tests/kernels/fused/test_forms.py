@@ -21,7 +21,7 @@ TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 # one entry, below, at and one above a block of 512 and of 2,048; tall, wide and square
 SHAPES = [(1, 1), (1, 511), (512, 1), (3, 171), (40, 33), (5, 1000)]
-MODULES = [(1, 1, 1), (17, 1, 40), (33, 3, 65)]
+MODULES = [(1, 1), (17, 40), (65, 130), (64, 64)]
 
 
 def truth(matrices: Matrices) -> Matrices:
@@ -60,6 +60,26 @@ def test_a_kernel_agrees_with_its_reference_on_stored_matrices(
 ) -> None:
     layers = [skewed(shape, i, random_matrices).to(dtype) for i, shape in enumerate(SHAPES)]
     hold_to_truth(operation, place(pack_factors(*layers)))
+
+
+@pytest.mark.parametrize("rank", [1, 3, 16])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_a_kernel_agrees_with_its_reference_on_updates(
+    operation: Operation[Any],
+    dtype: torch.dtype,
+    rank: int,
+    random_matrices: Any,
+    pack_delta: Any,
+    place: Place,
+) -> None:
+    modules = [
+        (skewed((out, rank), i, random_matrices), skewed((rank, into), -i, random_matrices))
+        for i, (out, into) in enumerate(MODULES)
+    ]
+    scale = random_matrices(3, len(modules), seed=9)
+    cast = [(up.to(dtype), down.to(dtype)) for up, down in modules]
+    hold_to_truth(operation, place(pack_delta(*cast, scale=scale)))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1])
