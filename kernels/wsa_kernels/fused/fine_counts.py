@@ -27,7 +27,6 @@ from wsa_kernels.fused.updates import (
 )
 from wsa_kernels.matrices import Delta, runs
 
-
 # 32,768 bins over less than this would outgrow float32
 LEAST_SPREAD = tl.constexpr(1e-33)
 
