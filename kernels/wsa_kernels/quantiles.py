@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wsa_kernels.compilation import compiled
-from wsa_kernels.layerwise import Core, per_layer
+from wsa_kernels.layerwise import Core, gathered, per_layer
 from wsa_kernels.matrices import Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import centred, deviation, ratio, total
@@ -150,4 +150,11 @@ def quantiles_compiled(matrices: Matrices) -> Quantiles:
     return Quantiles(*per_layer(matrices, _core(compiled(_summarise)), WIDTHS))
 
 
-quantiles = Operation("quantiles", quantiles_reference, quantiles_compiled)
+def quantiles_triton(matrices: Matrices) -> Quantiles:
+    """Compute on a GPU: sorted there, then every layer in one launch."""
+    from wsa_kernels.fused.order import parts
+
+    return Quantiles(*gathered(matrices, parts(matrices), WIDTHS))
+
+
+quantiles = Operation("quantiles", quantiles_reference, quantiles_compiled, quantiles_triton)

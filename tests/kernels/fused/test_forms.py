@@ -11,10 +11,11 @@ from wsa_kernels.extrema import extrema
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
 from wsa_kernels.operation import Operation
+from wsa_kernels.quantiles import quantiles
 
 Place = Callable[[Matrices], Matrices]
 
-OPERATIONS: list[Operation[Any]] = [moments, extrema]
+OPERATIONS: list[Operation[Any]] = [moments, extrema, quantiles]
 # relative to the greatest true value of a field; features.md
 TOLERANCE = 1e-6
 TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
