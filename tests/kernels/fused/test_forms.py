@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wsa_kernels.extrema import extrema
+from wsa_kernels.histogram import histogram
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
 from wsa_kernels.operation import Operation
@@ -15,7 +16,7 @@ from wsa_kernels.quantiles import quantiles
 
 Place = Callable[[Matrices], Matrices]
 
-OPERATIONS: list[Operation[Any]] = [moments, extrema, quantiles]
+OPERATIONS: list[Operation[Any]] = [moments, extrema, quantiles, histogram]
 # relative to the greatest true value of a field; features.md
 TOLERANCE = 1e-6
 TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
