@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from wsa_kernels.extrema import extrema
+from wsa_kernels.fourier import fourier
 from wsa_kernels.histogram import histogram
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
@@ -16,7 +17,7 @@ from wsa_kernels.quantiles import quantiles
 
 Place = Callable[[Matrices], Matrices]
 
-OPERATIONS: list[Operation[Any]] = [moments, extrema, quantiles, histogram]
+OPERATIONS: list[Operation[Any]] = [moments, extrema, quantiles, histogram, fourier]
 # relative to the greatest true value of a field; features.md
 TOLERANCE = 1e-6
 TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
