@@ -1,0 +1,128 @@
+"""Entry: one contender at one setting, judged first and only then handed to the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from wsa.bench.agreement import greatest_error
+from wsa.bench.clock import Clock
+from wsa.bench.launches import count_launches
+from wsa.bench.plan import Contest
+from wsa.case import Answer
+
+# The truth, in float64, is computed for so many adapters, spread over all of them.
+SAMPLE = 16
+LEAST_ROUNDS, MOST_ROUNDS = 3, 200
+# A scaled contender takes as many adapters as fit this part of a contender's seconds.
+SCALED_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender that will be timed, unless it disagrees with the truth."""
+
+    contest: Contest
+    backend: str
+
+    @property
+    def name(self) -> str:
+        """Return the entry as it is called in files and messages."""
+        return f"{self.contest.name} {self.backend}"
+
+
+class Ground:
+    """What the contenders of one contest stand on: equal inputs and one truth."""
+
+    def __init__(self, contest: Contest) -> None:
+        self.contest, self.case = contest, contest.case
+        self.inputs = contest.case.inputs(contest.setting)
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Return the adapters that are held to the truth: a sample, the first and last in it."""
+        count = self.contest.setting.adapters
+        if self.case.part is None or count <= SAMPLE:
+            return list(range(count))
+        return [i * (count - 1) // (SAMPLE - 1) for i in range(SAMPLE)]
+
+    @cached_property
+    def truth(self) -> Answer:
+        """Return the reference's answer for the sample."""
+        return self.case.reference(self.of(self.rows))
+
+    def of(self, rows: list[int]) -> Any:
+        """Return the inputs with some adapters only."""
+        if self.case.part is None:
+            return self.inputs
+        return self.case.part(self.inputs, rows)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A contender that agrees with the truth: what to time, how often, and what is known."""
+
+    call: Callable[[], Answer]
+    adapters: int  # that one call works on
+    rounds: int
+    facts: dict[str, Any]  # for the record
+
+
+def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
+    """Run a contender and hold it to the truth; raises Disagreement, or whatever it raises."""
+    contender = entry.contest.case.contenders[entry.backend]
+    few = _few(entry, ground, clock, seconds)
+    inputs = ground.inputs if few is None else ground.of(ground.rows[:few])
+
+    def call() -> Answer:
+        return contender(inputs)
+
+    answers: list[Answer] = []
+    first = clock.seconds(lambda: answers.append(call()))
+    _poison(answers.pop())
+    second = clock.seconds(lambda: answers.append(call()))
+    error = _error(ground, answers.pop(), few)
+    rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, round(seconds / max(second, 1e-9))))
+    case = ground.case
+    facts = {
+        "shape": case.shape(ground.inputs),
+        "bytes": case.bytes(ground.inputs),
+        "flops": case.flops(ground.inputs),
+        "first_seconds": first,
+        "launches": count_launches(call, entry.contest.setting.device),
+        "max_error": error,
+    }
+    return Judged(call, few or entry.contest.setting.adapters, rounds, facts)
+
+
+def _few(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> int | None:
+    """Return how many adapters a scaled contender works on; None where it takes them all."""
+    case = entry.contest.case
+    if entry.backend not in case.scaled or case.part is None:
+        return None
+    one = ground.of(ground.rows[:1])
+    taken = min(clock.seconds(lambda: case.contenders[entry.backend](one)) for _ in range(2))
+    return max(1, min(len(ground.rows), int(SCALED_SHARE * seconds / max(taken, 1e-9))))
+
+
+def _poison(answer: Any) -> None:
+    """Leave NaN where the answer lay: a contender that writes nothing cannot pass by luck."""
+    found = answer.values() if hasattr(answer, "values") else ()
+    for each in [each for each in found if isinstance(each, torch.Tensor)]:
+        if each.is_floating_point():
+            torch.full_like(each, float("nan"))
+
+
+def _error(ground: Ground, answer: Any, few: int | None) -> float:
+    if few is not None:
+        truth = {name: values[:few] for name, values in ground.truth.items()}
+        return greatest_error(answer, truth, ground.case.tolerance)
+    count = ground.contest.setting.adapters
+    if len(ground.rows) < count and hasattr(answer, "items"):
+        sampled = {name: values[ground.rows] for name, values in answer.items()}
+        return greatest_error(sampled, ground.truth, ground.case.tolerance)
+    return greatest_error(answer, ground.truth, ground.case.tolerance)

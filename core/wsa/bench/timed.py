@@ -1,0 +1,18 @@
+"""The module pytest-benchmark collects: each entry is judged, and timed where it agrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from wsa.bench.entry import Entry
+    from wsa.bench.session import Bench
+
+
+def time_entry(benchmark: BenchmarkFixture, entry: Entry, bench: Bench) -> None:
+    """Time one entry, round by round; one that fails or disagrees leaves a failure instead."""
+    with bench.judged(entry) as judged:
+        benchmark.extra_info.update(judged.facts, adapters_timed=judged.adapters)
+        benchmark.pedantic(judged.call, setup=bench.clock.settle, rounds=judged.rounds)
