@@ -73,3 +73,4 @@ class Case:
     # backends that need the device "cuda", or a package; the others run everywhere
     needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
     targets: tuple[Target, ...] = ()
+    on_request: bool = False  # runs only where its name, or its family's, is given

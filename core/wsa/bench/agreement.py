@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -22,9 +22,11 @@ def greatest_error(found: Any, truth: Answer, tolerance: Mapping[str, float]) ->
     Raises Disagreement for a name missing or unknown, another shape, a value that is not finite,
     and an error above the tolerance.
     """
-    if not isinstance(found, Mapping) or found.keys() != truth.keys():
-        names = sorted(found) if isinstance(found, Mapping) else type(found).__name__
-        raise Disagreement(f"needed an answer with {sorted(truth)}, got {names}")
+    if not isinstance(found, Mapping):
+        raise Disagreement(f"needed tensors by name, got {type(found).__name__}")
+    if found.keys() != truth.keys():
+        missing, strange = truth.keys() - found.keys(), found.keys() - truth.keys()
+        raise Disagreement(f"names missing: {_listed(missing)}; unknown: {_listed(strange)}")
     errors = {name: _error(name, found[name], truth[name]) for name in truth}
     for name, error in errors.items():
         allowed = tolerance.get(name, tolerance.get("", 0.0))
@@ -33,6 +35,10 @@ def greatest_error(found: Any, truth: Answer, tolerance: Mapping[str, float]) ->
                 f"{name} is off by {error:.2g} of its greatest true value; {allowed:.2g} is allowed"
             )
     return max(errors.values(), default=0.0)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _error(name: str, found: Tensor, truth: Tensor) -> float:

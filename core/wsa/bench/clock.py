@@ -40,8 +40,12 @@ def clock_of(device: str) -> Clock:
     """Return the wall clock for the CPU; for CUDA, events on the device between cold rounds."""
     if device == "cpu":
         return Clock(time.perf_counter)
-    events, flush = _DeviceEvents(), torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
-    return Clock(events.now, lambda: flush.zero_() and None)
+    written = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
+
+    def flush() -> None:
+        written.zero_()
+
+    return Clock(_DeviceEvents().now, flush)
 
 
 class _DeviceEvents:
@@ -57,7 +61,7 @@ class _DeviceEvents:
         The event that opens it queues behind the flush, so that launches are hidden as they are in
         a stream of work.
         """
-        event = torch.cuda.Event(enable_timing=True)
+        event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         if self.started is None:
             self.started = event

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 COMPILED = "Torch-Compiled Region"
 
@@ -17,32 +19,24 @@ def count_launches(call: Callable[[], object], device: str) -> int:
     numpy and scipy are not seen. Counted by the profiler: under a TorchDispatchMode compiled
     code turns eager, and stays so.
     """
-    return _kernels(call) if device == "cuda" else _operations(call)
-
-
-def _kernels(call: Callable[[], object]) -> int:
-    from torch.profiler import ProfilerActivity, profile
-
-    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+    # the profiler's engine tells standard error of every start and stop
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    kind = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[kind]) as seen:
         call()
-        torch.cuda.synchronize()
-    return sum(event.device_type == torch.autograd.DeviceType.CUDA for event in _events(seen))
+        if device == "cuda":
+            torch.cuda.synchronize()
+    counts = _is_kernel if device == "cuda" else _is_operation
+    return sum(counts(event) for event in seen.events() or ())
 
 
-def _operations(call: Callable[[], object]) -> int:
-    # kineto, the profiler's other engine, writes to standard error
-    with torch.autograd.profiler.profile(use_kineto=False) as seen:
-        call()
-    return sum(_is_launch(event) for event in seen.function_events or ())
+def _is_kernel(event: Any) -> bool:
+    # copies and fills are work handed over too; a host event has no such type
+    return bool(event.device_type.name == "CUDA")
 
 
-def _is_launch(event: Any) -> bool:
+def _is_operation(event: Any) -> bool:
     if event.name.startswith(COMPILED):
         return True
     within = event.cpu_parent.name if event.cpu_parent else ""
     return event.name.startswith("aten::") and not within.startswith("aten::")
-
-
-def _events(seen: Any) -> Iterable[Any]:
-    found: Iterable[Any] = seen.events() or ()
-    return found

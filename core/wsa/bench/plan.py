@@ -86,9 +86,9 @@ def _chosen(names: Sequence[str], cases: dict[str, Case]) -> list[Case]:
     for name in names:
         if not any(_named(case, name) for case in cases):
             raise unknown("case", name, cases)
-    return [
-        case for key, case in cases.items() if not names or any(_named(key, n) for n in names)
-    ]
+    if not names:
+        return [case for case in cases.values() if not case.on_request]
+    return [case for key, case in cases.items() if any(_named(key, name) for name in names)]
 
 
 def _named(case: str, name: str) -> bool:

@@ -112,7 +112,7 @@ def _print(report: Report) -> None:
     from wsa.cli.table import print_table
 
     if report.rows:
-        print_table(bench_table(report))
+        print_table(bench_table(report), whole=True)
     print("\n".join(closing(report)))
 
 
