@@ -35,7 +35,7 @@ def singular_values(matrices: Delta) -> Answer:
 
 def low_rank(matrices: Delta) -> Answer:
     """Form the updates and take the leading values by randomised projection, two iterations."""
-    found = torch.svd_lowrank(formed(matrices), q=RANK).S
+    _, found, _ = torch.svd_lowrank(formed(matrices), q=RANK)
     return {"singular_values": found[..., :LEADING]}
 
 
@@ -124,7 +124,7 @@ def cases() -> list[Case]:
     )
     return [
         svd,
-        replace(watched, needs=watched.needs | {"weightwatcher": "weightwatcher"}),
+        replace(watched, needs={**watched.needs, "weightwatcher": "weightwatcher"}),
         _case(moments, Moments._fields, name="moments", peers={"scipy": scipy_moments}),
         _case(
             quantiles,
