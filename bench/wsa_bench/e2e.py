@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -36,12 +38,20 @@ HIDDEN = TrainConfig().hidden_dim
 LEAST_IN_CLASS, MOST_CLASSES = 10, 10
 
 
+class Folder:
+    """A directory that goes when nobody holds it any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="wsa-bench-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Material:
-    """What the stages work on; its folder goes when nobody holds it any more."""
+    """What the stages work on."""
 
     setting: Setting
-    folder: tempfile.TemporaryDirectory[str]
+    folder: Folder
     population: Population
     matrices: Matrices  # on the setting's device
     features: Tensor  # [N, C] float32
@@ -50,7 +60,7 @@ class Material:
     @property
     def cache(self) -> Cache:
         """Return the cache that the features lie in."""
-        return Cache(Path(self.folder.name) / "cache")
+        return Cache(self.folder.path / "cache")
 
     @property
     def weights(self) -> Tensor:
@@ -63,13 +73,13 @@ class Material:
 def material(setting: Setting) -> Material:
     """Generate adapters, write them as a `datasets` folder, and features into a cache."""
     matrices = populations.flagship(setting)
-    folder = tempfile.TemporaryDirectory(prefix="wsa-bench-")
-    place = str(Path(folder.name) / "population")
-    write(_table(setting, matrices), {}, Path(place))
+    folder = Folder()
+    place = folder.path / "population"
+    write(_table(setting, matrices), {}, place)
     generator = torch.Generator().manual_seed(setting.seed)
     features = torch.randn(setting.adapters, COLUMNS, generator=generator)
     everyone = range(setting.adapters)
-    found = Material(setting, folder, open_population(place), matrices, features, everyone)
+    found = Material(setting, folder, open_population(str(place)), matrices, features, everyone)
     for half, values in enumerate(features.chunk(2)):
         found.cache.commit(_key(half), values, {"half": half})
     return found
@@ -135,7 +145,13 @@ def sums_of_one(given: Material) -> Answer:
 
 def cases() -> list[Case]:
     """Return the stages, in the order of a run."""
-    of_weights = Case(
+    read_case, upload_case = _weight_stages()
+    operations = [_operation_stage(read_case, *kernel) for kernel in _kernels()]
+    return [read_case, upload_case, *operations, *_feature_stages(), _training_stage()]
+
+
+def _weight_stages() -> tuple[Case, Case]:
+    read_case = Case(
         name="e2e/read",
         inputs=material,
         reference=lambda given: {"flat": given.weights},
@@ -146,37 +162,43 @@ def cases() -> list[Case]:
         part=part,
         on_request=True,
     )
-    of_features = replace(
-        of_weights,
+    moved = replace(read_case, name="e2e/upload", contenders={"wsa": upload})
+    return read_case, replace(moved, needs={"wsa": "cuda"})
+
+
+def _feature_stages() -> tuple[Case, Case]:
+    concat_case = Case(
         name="e2e/concat",
+        inputs=material,
         reference=lambda given: {"features": given.features},
         contenders={"wsa": concat},
         shape=lambda given: f"{len(given.features)} x {COLUMNS} features",
         bytes=lambda given: given.features.nbytes,
-        part=None,
+        adapters=populations.ADAPTERS,
+        on_request=True,
     )
-    return [
-        of_weights,
-        replace(of_weights, name="e2e/upload", contenders={"wsa": upload}, needs={"wsa": "cuda"}),
-        *(_operation_stage(of_weights, *kernel) for kernel in _kernels()),
-        replace(
-            of_features,
-            name="e2e/cache_write",
-            reference=lambda given: {"bytes": torch.tensor(float(given.features.nbytes))},
-            contenders={"wsa": cache_write},
-            tolerance={"": 0.01},  # the header of the file
-        ),
-        of_features,
-        replace(
-            of_features,
-            name="e2e/train",
-            reference=sums_of_one,
-            contenders={"wsa": training},
-            shape=lambda given: f"{len(given.features)} x {TRAINED_COLUMNS}, {SEEDS} seeds",
-            bytes=lambda given: 4 * EPOCHS * len(given.features) * TRAINED_COLUMNS,
-            flops=_training_flops,
-        ),
-    ]
+    write_case = replace(
+        concat_case,
+        name="e2e/cache_write",
+        reference=lambda given: {"bytes": torch.tensor(float(given.features.nbytes))},
+        contenders={"wsa": cache_write},
+        tolerance={"": 0.01},  # the header of the file
+    )
+    return write_case, concat_case
+
+
+def _training_stage() -> Case:
+    return Case(
+        name="e2e/train",
+        inputs=material,
+        reference=sums_of_one,
+        contenders={"wsa": training},
+        shape=lambda given: f"{len(given.features)} x {TRAINED_COLUMNS}, {SEEDS} seeds",
+        bytes=lambda given: 4 * EPOCHS * len(given.features) * TRAINED_COLUMNS,
+        flops=_training_flops,
+        adapters=populations.ADAPTERS,
+        on_request=True,
+    )
 
 
 def _kernels() -> list[tuple[Operation[Any], Case]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from wsa import Case, Target
+from wsa import Case, Setting, Target
 from wsa.case import Answer, Contender
 from wsa_bench import populations
 from wsa_bench.contenders import OURS, ours, truth
@@ -26,6 +26,7 @@ from wsa_kernels.spectrum import LEADING, spectrum
 
 WIDTH, RANK = 320, 16
 LAYERS, ENTRIES = 128, 1280
+ADAPTERS = {("cpu", "delta"): 64, ("cuda", "delta"): 4096, ("cpu", "factors"): 16}
 
 
 def singular_values(matrices: Delta) -> Answer:
@@ -52,10 +53,7 @@ def weight_watcher(matrices: Delta) -> Answer:
     layers = [torch.nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(len(matrices.flat))]
     for layer, update in zip(layers, formed(matrices)[:, 0], strict=True):
         layer.weight.data = update.cpu()
-    # it tells every layer to the log
-    logging.disable()
-    with contextlib.ExitStack() as stack:
-        stack.callback(logging.disable, logging.NOTSET)
+    with contextlib.redirect_stdout(io.StringIO()):
         watcher = weightwatcher.WeightWatcher(model=torch.nn.Sequential(*layers))
         found = watcher.analyze(min_evals=1)
     ranks = torch.from_numpy(found["stable_rank"].to_numpy().astype(np.float64))
@@ -101,47 +99,33 @@ def rows(matrices: Factors) -> Tensor:
 
 def cases() -> list[Case]:
     """Return a case for each thing that people take from elsewhere."""
-    svd = _case(
-        spectrum,
-        ("singular_values",),
-        name="singular_values",
-        view="delta",
-        ranks=(RANK,),
-        peers={"svdvals": singular_values, "svd_lowrank": low_rank},
-        targets=(
-            Target(OURS, "svdvals", 100, view="delta"),
-            Target(OURS, "svd_lowrank", 5, view="delta"),
-            Target(OURS, "svdvals", 100, "cuda", "delta"),
-        ),
-    )
-    watched = _case(
-        spectrum,
-        ("stable_rank",),
-        name="stable_rank",
-        view="delta",
-        ranks=(RANK,),
-        peers={"weightwatcher": weight_watcher, "svdvals": stable_rank_of_all},
-    )
+    of_all = {"torch_quantile": torch_quantiles, "numpy_quantile": numpy_quantiles}
     return [
-        svd,
-        replace(watched, needs={**watched.needs, "weightwatcher": "weightwatcher"}),
-        _case(moments, Moments._fields, name="moments", peers={"scipy": scipy_moments}),
-        _case(
-            quantiles,
-            ("values",),
-            name="quantiles",
-            peers={"torch_quantile": torch_quantiles, "numpy_quantile": numpy_quantiles},
-        ),
+        *_spectral_cases(),
+        _case("moments", moments, Moments._fields, {"scipy": scipy_moments}),
+        _case("quantiles", quantiles, ("values",), of_all),
     ]
 
 
+def _spectral_cases() -> tuple[Case, Case]:
+    decomposed = {"svdvals": singular_values, "svd_lowrank": low_rank}
+    watched = {"weightwatcher": weight_watcher, "svdvals": stable_rank_of_all}
+    targets = (
+        Target(OURS, "svdvals", 100, view="delta"),
+        Target(OURS, "svd_lowrank", 5, view="delta"),
+        Target(OURS, "svdvals", 100, "cuda", "delta"),
+    )
+    values = _case("singular_values", spectrum, ("singular_values",), decomposed, "delta", targets)
+    ranks = _case("stable_rank", spectrum, ("stable_rank",), watched, "delta")
+    return values, replace(ranks, needs={**ranks.needs, "weightwatcher": "weightwatcher"})
+
+
 def _case(
+    name: str,
     operation: Operation[Any],
     fields: Sequence[str],
-    name: str,
     peers: dict[str, Callable[[Any], Answer]],
     view: str = "factors",
-    ranks: tuple[int, ...] = (),
     targets: tuple[Target, ...] = (),
 ) -> Case:
     def answer(result: Any) -> Answer:
@@ -159,17 +143,17 @@ def _case(
         flops=per_stored(2) if delta else per_entry(10),
         tolerance={"": 1e-4},
         views=(view,),
-        ranks=ranks,
-        adapters={("cpu", "delta"): 64, ("cuda", "delta"): 4096, ("cpu", "factors"): 16},
+        ranks=(RANK,) if delta else (),
+        adapters=ADAPTERS,
         part=populations.part,
-        scaled=tuple(peers),
+        scaled=dict.fromkeys(peers, 0.2),
         targets=targets,
     )
 
 
-def _products(setting: Any) -> Delta:
+def _products(setting: Setting) -> Delta:
     return populations.products(setting, WIDTH)
 
 
-def _uniform(setting: Any) -> Factors:
+def _uniform(setting: Setting) -> Factors:
     return populations.uniform(setting, LAYERS, 1, ENTRIES)

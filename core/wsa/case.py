@@ -53,7 +53,8 @@ class Case:
     than `tolerance` (of that name, or of "" for all others) times the greatest true value.
 
     `part(inputs, rows)` takes some adapters out of the inputs. With it, the truth is computed for
-    a sample of the adapters, and contenders named in `scaled` are timed on a few of them.
+    a sample of the adapters, and a contender in `scaled` that would take longer than so many
+    seconds for all of them is timed on a few.
     """
 
     name: str  # words of a-z, 0-9 and _; `family/name` runs with its family too
@@ -69,7 +70,7 @@ class Case:
     # N by (device, view), unless asked for another
     adapters: Mapping[tuple[str, str], int] = field(default_factory=dict)
     part: Callable[[Any, Sequence[int]], Any] | None = None
-    scaled: tuple[str, ...] = ("loop",)
+    scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})
     # backends that need the device "cuda", or a package; the others run everywhere
     needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
     targets: tuple[Target, ...] = ()

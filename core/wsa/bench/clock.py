@@ -40,20 +40,22 @@ def clock_of(device: str) -> Clock:
     """Return the wall clock for the CPU; for CUDA, events on the device between cold rounds."""
     if device == "cpu":
         return Clock(time.perf_counter)
-    written = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
-
-    def flush() -> None:
-        written.zero_()
-
-    return Clock(_DeviceEvents().now, flush)
+    events = _DeviceEvents(torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device))
+    return Clock(events.now, events.settle)
 
 
 class _DeviceEvents:
     """A clock that only goes while a round runs, by the time between two events on the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: torch.Tensor) -> None:
+        self.written = written
         self.elapsed = 0.0
         self.started: torch.cuda.Event | None = None
+
+    def settle(self) -> None:
+        """Empty the cache, and forget a round that an error left open."""
+        self.started = None
+        self.written.zero_()
 
     def now(self) -> float:
         """Open a round, or close the open one; the host waits for the device at its end only.

@@ -23,7 +23,7 @@ class BenchConfig:
     adapters: int | None = None
     device: str = "auto"
     threads: int = 1
-    seconds: float = 0.5  # of rounds for each contender; three rounds at least
+    seconds: float = 0.3  # of rounds for each contender; three rounds at least
 
     def __post_init__(self) -> None:
         for kind, found, known in (

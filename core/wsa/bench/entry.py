@@ -11,15 +11,15 @@ import torch
 
 from wsa.bench.agreement import greatest_error
 from wsa.bench.clock import Clock
-from wsa.bench.launches import count_launches
+from wsa.bench.launches import watched
 from wsa.bench.plan import Contest
 from wsa.case import Answer
 
 # The truth, in float64, is computed for so many adapters, spread over all of them.
 SAMPLE = 16
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
-# A scaled contender takes as many adapters as fit this part of a contender's seconds.
-SCALED_SHARE = 0.3
+# What an adapter more costs is told by this many against one.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ class Ground:
             return self.inputs
         return self.case.part(self.inputs, rows)
 
+    def facts(self) -> dict[str, Any]:
+        """Say what the inputs are, and what must be read of them and computed at least."""
+        case = self.case
+        told = {"shape": case.shape(self.inputs), "bytes": case.bytes(self.inputs)}
+        return {**told, "flops": case.flops(self.inputs)}
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -74,39 +80,48 @@ class Judged:
 
 def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
     """Run a contender and hold it to the truth; raises Disagreement, or whatever it raises."""
-    contender = entry.contest.case.contenders[entry.backend]
-    few = _few(entry, ground, clock, seconds)
+    contender, setting = entry.contest.case.contenders[entry.backend], entry.contest.setting
+    few = _few(entry, ground, clock)
     inputs = ground.inputs if few is None else ground.of(ground.rows[:few])
 
     def call() -> Answer:
         return contender(inputs)
 
-    answers: list[Answer] = []
-    first = clock.seconds(lambda: answers.append(call()))
-    _poison(answers.pop())
-    second = clock.seconds(lambda: answers.append(call()))
-    error = _error(ground, answers.pop(), few)
-    rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, round(seconds / max(second, 1e-9))))
-    case = ground.case
-    facts = {
-        "shape": case.shape(ground.inputs),
-        "bytes": case.bytes(ground.inputs),
-        "flops": case.flops(ground.inputs),
-        "first_seconds": first,
-        "launches": count_launches(call, entry.contest.setting.device),
-        "max_error": error,
-    }
-    return Judged(call, few or entry.contest.setting.adapters, rounds, facts)
+    poisoned, first = _timed(clock, call)
+    _poison(poisoned)
+    del poisoned
+    (answer, launches), second = _timed(clock, lambda: watched(call, setting.device))
+    error = _error(ground, answer, few)
+    # the first call may have compiled, the second was watched
+    rounds = round(seconds / max(min(first, second), 1e-9))
+    facts = {"first_seconds": first, "launches": launches, "max_error": error, **ground.facts()}
+    return Judged(call, few or setting.adapters, min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), facts)
 
 
-def _few(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> int | None:
-    """Return how many adapters a scaled contender works on; None where it takes them all."""
-    case = entry.contest.case
-    if entry.backend not in case.scaled or case.part is None:
+def _timed(clock: Clock, call: Callable[[], Any]) -> tuple[Any, float]:
+    answers: list[Any] = []
+    taken = clock.seconds(lambda: answers.append(call()))
+    return answers[0], taken
+
+
+def _few(entry: Entry, ground: Ground, clock: Clock) -> int | None:
+    """Return how many adapters a slow contender works on; None where it takes them all."""
+    case, count = entry.contest.case, entry.contest.setting.adapters
+    longest = case.scaled.get(entry.backend)
+    if longest is None or case.part is None or count == 1:
         return None
-    one = ground.of(ground.rows[:1])
-    taken = min(clock.seconds(lambda: case.contenders[entry.backend](one)) for _ in range(2))
-    return max(1, min(len(ground.rows), int(SCALED_SHARE * seconds / max(taken, 1e-9))))
+
+    def taken(adapters: int) -> float:
+        given = ground.of(ground.rows[:adapters])
+        return min(clock.seconds(lambda: case.contenders[entry.backend](given)) for _ in range(2))
+
+    few = min(FEW, len(ground.rows))
+    one = taken(1)
+    # a batched contender hardly takes longer for another adapter, a loop as long again
+    each = max(0.0, (taken(few) - one) / (few - 1))
+    if one + each * (count - 1) <= longest:
+        return None
+    return max(1, min(len(ground.rows), int(longest / each)))
 
 
 def _poison(answer: Any) -> None:

@@ -16,7 +16,11 @@ RULE = re.compile(r"slower>(\d+(?:\.\d+)?)%")
 
 @dataclass(frozen=True)
 class Change:
-    """A contender's time over its yardstick's in the same run, then and now."""
+    """A contender's time over its yardstick's in the same run, then and now.
+
+    Of the median and the fastest fifth, the one that changed less: what only one of them shows is
+    within the spread.
+    """
 
     name: str
     yardstick: str
@@ -75,8 +79,10 @@ def changes(before: Report, now: Report) -> list[Change]:
         common = [name for name in YARDSTICKS if name in rows and name in known]
         yardstick = common[0] if common else COPY
         for backend in [name for name in rows if name in known and name != yardstick]:
-            then, here = _ratio(known, backend, yardstick), _ratio(rows, backend, yardstick)
-            found.append(Change(f"{contest} {backend}", yardstick, then, here))
+            then, here = (_ratios(each, backend, yardstick) for each in (known, rows))
+            pairs = zip(then, here, strict=True)
+            both = [Change(f"{contest} {backend}", yardstick, *pair) for pair in pairs]
+            found.append(min(both, key=lambda change: abs(change.slower)))
     return found
 
 
@@ -96,16 +102,18 @@ def _judged(contest: str, target: Target, rows: dict[str, Row]) -> list[Verdict]
     ours = [name for name in target.of if name in rows]
     if not ours or (target.over != COPY and target.over not in rows):
         return []
-    reached = 1 / min(_ratio(rows, name, target.over) for name in ours)
+    reached = 1 / min(_ratios(rows, name, target.over)[0] for name in ours)
     return [Verdict(contest, target, reached)]
 
 
-def _ratio(rows: dict[str, Row], backend: str, yardstick: str) -> float:
-    """Return a contender's time over the yardstick's, or over that of copying its bytes."""
+def _ratios(rows: dict[str, Row], backend: str, yardstick: str) -> tuple[float, float]:
+    """Return a contender's median and p20 over the yardstick's, or over a copy of its bytes."""
     row = rows[backend]
     if yardstick == COPY:
-        return 1 / float(row["share_of_copy"])
-    return float(row["median"] / rows[yardstick]["median"])
+        copied = row["share_of_copy"] * row["median"]
+        return row["median"] / copied, row["p20"] / copied
+    other = rows[yardstick]
+    return row["median"] / other["median"], row["p20"] / other["p20"]
 
 
 def _contests(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:

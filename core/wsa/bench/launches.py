@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 COMPILED = "Torch-Compiled Region"
 
+Result = TypeVar("Result")
 
-def count_launches(call: Callable[[], object], device: str) -> int:
-    """Count the kernels of one call on CUDA, or its calls of torch operations on the CPU.
+
+def watched(call: Callable[[], Result], device: str) -> tuple[Result, int]:
+    """Return what a call returns, and its kernels on CUDA or calls of torch operations on the CPU.
 
     On the CPU a compiled graph counts as one, and as one more for each operation it calls out to;
     numpy and scipy are not seen. Counted by the profiler: under a TorchDispatchMode compiled
@@ -23,11 +25,11 @@ def count_launches(call: Callable[[], object], device: str) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     kind = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
     with profile(activities=[kind]) as seen:
-        call()
+        result = call()
         if device == "cuda":
             torch.cuda.synchronize()
     counts = _is_kernel if device == "cuda" else _is_operation
-    return sum(counts(event) for event in seen.events() or ())
+    return result, sum(counts(event) for event in seen.events() or ())
 
 
 def _is_kernel(event: Any) -> bool:

@@ -31,7 +31,7 @@ def bench(
     ] = None,
     device: options.Device = "auto",
     threads: Annotated[int, typer.Option(help="Threads on the CPU.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Of rounds a contender, three at least.")] = 0.5,
+    seconds: Annotated[float, typer.Option(help="Of rounds a contender, three at least.")] = 0.3,
     json: Annotated[Path | None, typer.Option(help="Write everything measured here.")] = None,
     compare: Annotated[Path | None, typer.Option(help="A file an earlier --json wrote.")] = None,
     fail_if: Annotated[
