@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,7 +99,10 @@ def rows(matrices: Factors) -> Tensor:
 
 def cases() -> list[Case]:
     """Return a case for each thing that people take from elsewhere."""
-    of_all = {"torch_quantile": torch_quantiles, "numpy_quantile": numpy_quantiles}
+    of_all: dict[str, Contender] = {
+        "torch_quantile": torch_quantiles,
+        "numpy_quantile": numpy_quantiles,
+    }
     return [
         *_spectral_cases(),
         _case("moments", moments, Moments._fields, {"scipy": scipy_moments}),
@@ -108,8 +111,8 @@ def cases() -> list[Case]:
 
 
 def _spectral_cases() -> tuple[Case, Case]:
-    decomposed = {"svdvals": singular_values, "svd_lowrank": low_rank}
-    watched = {"weightwatcher": weight_watcher, "svdvals": stable_rank_of_all}
+    decomposed: dict[str, Contender] = {"svdvals": singular_values, "svd_lowrank": low_rank}
+    watched: dict[str, Contender] = {"weightwatcher": weight_watcher, "svdvals": stable_rank_of_all}
     targets = (
         Target(OURS, "svdvals", 100, view="delta"),
         Target(OURS, "svd_lowrank", 5, view="delta"),
@@ -124,7 +127,7 @@ def _case(
     name: str,
     operation: Operation[Any],
     fields: Sequence[str],
-    peers: dict[str, Callable[[Any], Answer]],
+    peers: Mapping[str, Contender],
     view: str = "factors",
     targets: tuple[Target, ...] = (),
 ) -> Case:
@@ -132,12 +135,11 @@ def _case(
         return {field: getattr(result, field) for field in fields}
 
     delta = view == "delta"
-    contenders: dict[str, Contender] = ours(operation, answer) | peers
     return Case(
         name=f"peers/{name}",
         inputs=_products if delta else _uniform,
         reference=truth(operation, answer),
-        contenders=contenders,
+        contenders={**ours(operation, answer), **peers},
         shape=populations.told,
         bytes=populations.weight_bytes,
         flops=per_stored(2) if delta else per_entry(10),

@@ -40,11 +40,11 @@ def clock_of(device: str) -> Clock:
     """Return the wall clock for the CPU; for CUDA, events on the device between cold rounds."""
     if device == "cpu":
         return Clock(time.perf_counter)
-    events = _DeviceEvents(torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device))
+    events = DeviceEvents(torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device))
     return Clock(events.now, events.settle)
 
 
-class _DeviceEvents:
+class DeviceEvents:
     """A clock that only goes while a round runs, by the time between two events on the device."""
 
     def __init__(self, written: torch.Tensor) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from wsa.bench.agreement import greatest_error
 from wsa.bench.clock import Clock
@@ -87,15 +88,27 @@ def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
     def call() -> Answer:
         return contender(inputs)
 
-    poisoned, first = _timed(clock, call)
-    _poison(poisoned)
-    del poisoned
+    first = _first(clock, call)
     (answer, launches), second = _timed(clock, lambda: watched(call, setting.device))
     error = _error(ground, answer, few)
     # the first call may have compiled, the second was watched
     rounds = round(seconds / max(min(first, second), 1e-9))
     facts = {"first_seconds": first, "launches": launches, "max_error": error, **ground.facts()}
     return Judged(call, few or setting.adapters, min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), facts)
+
+
+def _first(clock: Clock, call: Callable[[], Any]) -> float:
+    """Time the first call, and leave NaN where its answer lay.
+
+    A contender that writes nothing would else find the right answer in fresh memory.
+    """
+    answer, taken = _timed(clock, call)
+    found = answer.values() if isinstance(answer, Mapping) else ()
+    tensors = [each for each in found if isinstance(each, Tensor) and each.is_floating_point()]
+    kinds = [(each.shape, each.dtype, each.device) for each in tensors]
+    del answer, found, tensors
+    _ = [torch.full(shape, torch.nan, dtype=dtype, device=on) for shape, dtype, on in kinds]
+    return taken
 
 
 def _timed(clock: Clock, call: Callable[[], Any]) -> tuple[Any, float]:
@@ -122,14 +135,6 @@ def _few(entry: Entry, ground: Ground, clock: Clock) -> int | None:
     if one + each * (count - 1) <= longest:
         return None
     return max(1, min(len(ground.rows), int(longest / each)))
-
-
-def _poison(answer: Any) -> None:
-    """Leave NaN where the answer lay: a contender that writes nothing cannot pass by luck."""
-    found = answer.values() if hasattr(answer, "values") else ()
-    for each in [each for each in found if isinstance(each, torch.Tensor)]:
-        if each.is_floating_point():
-            torch.full_like(each, float("nan"))
 
 
 def _error(ground: Ground, answer: Any, few: int | None) -> float:
