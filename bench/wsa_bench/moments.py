@@ -15,7 +15,8 @@ from wsa_bench.contenders import OURS, Array, kernel_case
 from wsa_bench.populations import per_entry
 from wsa_kernels.moments import moments
 
-TOLERANCE = {"": 1e-5, "skewness": 2e-5, "kurtosis": 2e-5}
+# The mean of an update is a sum of products that nearly cancel: eager float32 leaves 1e-5 of it.
+TOLERANCE = {"": 1e-5, "mean": 1e-4, "skewness": 2e-5, "kurtosis": 2e-5}
 UNIFORM = {("cpu", "factors"): 64, ("cuda", "factors"): 8192}
 
 

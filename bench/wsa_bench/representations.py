@@ -17,7 +17,6 @@ from wsa.case import Answer, Contender
 from wsa_bench import per_layer, per_matrix, populations
 from wsa_bench.contenders import OURS, by_layer, by_matrix
 from wsa_kernels.matrices import Delta, Matrices
-from wsa_kernels.spectrum import spectrum
 
 SEEDS = (*per_matrix.REPRESENTATIONS, "ensemble")
 # As the operations': one entry on the other side of an edge, and differences in float32.
@@ -36,7 +35,7 @@ class Shard:
     matrices: Matrices
     layers: Layers
 
-    def batch(self, matrices: Matrices, backend: str) -> Batch:
+    def batch(self, matrices: Matrices, backend: str | None) -> Batch:
         """Return what a representation is given, with nothing computed for it yet."""
         scale = matrices.scale if isinstance(matrices, Delta) else _ones(matrices)
         return Batch(matrices.flat, matrices.layout, self.layers, scale, backend)
@@ -71,10 +70,14 @@ def extracted(names: tuple[str, ...], batch: Batch) -> dict[str, Tensor]:
 
 
 def ours(names: tuple[str, ...], backend: str) -> Contender:
-    """Return the representations as `wsa run` computes them, in one form of the operations."""
+    """Return the representations as `wsa run` computes them, in one form of the operations.
+
+    `triton`: on CUDA the device's own choice, which is Triton's form where an operation has one.
+    """
+    form = None if backend == "triton" else backend
 
     def contender(shard: Shard) -> Answer:
-        batch = shard.batch(shard.matrices, backend)
+        batch = shard.batch(shard.matrices, form)
         return answered(extracted(names, batch), batch.layers)
 
     return contender
@@ -120,15 +123,13 @@ def cases() -> list[Case]:
 
 
 def _case(name: str, names: tuple[str, ...], targets: tuple[Target, ...]) -> Case:
-    # an operation has every form or none has: the one that is hardest to write tells
-    forms = [form for form in OURS if getattr(spectrum, form, None) is not None]
     owners = [*SEEDS, *(f"ensemble.{each}" for each in SEEDS)]
     at_edges = {f"{owner}.{stem}": AT_EDGES[stem] for owner in owners for stem in AT_EDGES}
     return Case(
         name=f"representations/{name}",
         inputs=inputs,
         reference=truth(names),
-        contenders={form: ours(names, form) for form in forms}
+        contenders={form: ours(names, form) for form in OURS}
         | {"eager": eager(names), "loop": loop(names)},
         shape=lambda shard: populations.told(shard.matrices),
         bytes=lambda shard: populations.weight_bytes(shard.matrices),

@@ -66,7 +66,7 @@ def make_plan(config: BenchConfig, device: str) -> Plan:
     """Choose cases and cross them with settings; raises WsaError for a name nobody offers."""
     cases, failures = load_cases()
     chosen = _chosen(config.names, cases)
-    known = dict.fromkeys(backend for case in chosen for backend in case.contenders)
+    known = dict.fromkeys(name for case in chosen for name in (*case.contenders, *case.needs))
     for backend in config.backends:
         if backend not in known:
             raise unknown("backend", backend, known)
@@ -99,10 +99,12 @@ def _named(case: str, name: str) -> bool:
 def _able(
     case: Case, wanted: Sequence[str], device: str, left_out: dict[str, str]
 ) -> Iterator[str]:
-    for backend in case.contenders:
-        if wanted and backend not in wanted:
-            continue
+    # a backend that needs something is known, and asked for, even where a case has no such form
+    asked = [name for name in dict.fromkeys((*case.contenders, *case.needs)) if name in wanted]
+    for backend in asked if wanted else case.contenders:
         lack = _lack(case.needs.get(backend), device)
+        if not lack and backend not in case.contenders:
+            lack = "a form of that name"
         if lack:
             left_out[f"{case.name} {backend}"] = lack
         else:
