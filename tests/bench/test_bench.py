@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,16 @@ def test_the_json_tells_machine_versions_commit_and_every_column(
     assert row.keys() >= ROW
     assert row["p20"] <= row["median"] <= row["p80"]
     assert (row["bytes"], row["launches"], row["rounds"] >= 3) == (48, 1, True)
+
+
+def test_a_directory_gets_a_file_named_by_machine_and_date(
+    stranger: Install, bench: Bench, tmp_path: Path
+) -> None:
+    stranger()
+    assert bench("doubling", *QUICK, "--json", tmp_path / "results") == 0
+    (path,) = (tmp_path / "results").iterdir()
+    machine = measured(path)["machine_info"]["device"].split()[0].lower()
+    assert re.fullmatch(rf"{machine}.*-\d{{4}}-\d\d-\d\d\.json", path.name)
 
 
 def test_the_table_has_every_column(

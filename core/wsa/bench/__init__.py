@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsa.bench.config import BenchConfig
-from wsa.bench.report import Report, load_report
+from wsa.bench.report import Report, load_report, save_report
 from wsa.bench.run import run
 
-__all__ = ["BenchConfig", "Report", "load_report", "run"]
+__all__ = ["BenchConfig", "Report", "load_report", "run", "save_report"]

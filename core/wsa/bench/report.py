@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any
 from wsa.bench.entry import Entry
 from wsa.bench.machine import Rates
 from wsa.errors import WsaError
+from wsa.storage import refusals, write_json
 
 SCHEMA = "wsa bench 1"
 # Above both floors by this factor, neither memory nor arithmetic is what a contender waits for.
@@ -51,6 +54,18 @@ def make_report(
         row |= _compared(row, [other for other in rows if other["contest"] == row["contest"]])
     added = {"schema": SCHEMA, "benchmarks": timed, "failures": failures, "left_out": left_out}
     return Report(document | added, failures, left_out)
+
+
+def save_report(report: Report, place: Path) -> Path:
+    """Write a report, in a directory under the machine's name and the date; return its path."""
+    path = place
+    if place.suffix != ".json":
+        machine = re.sub(r"[^a-z0-9]+", "-", report.document["machine_info"]["device"].lower())
+        with refusals(place):
+            place.mkdir(parents=True, exist_ok=True)
+        path = place / f"{machine.strip('-')}-{datetime.date.today()}.json"
+    write_json(path, report.document)
+    return path
 
 
 def load_report(path: Path) -> Report:

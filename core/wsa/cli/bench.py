@@ -32,7 +32,9 @@ def bench(
     device: options.Device = "auto",
     threads: Annotated[int, typer.Option(help="Threads on the CPU.")] = 1,
     seconds: Annotated[float, typer.Option(help="Of rounds a contender, three at least.")] = 0.3,
-    json: Annotated[Path | None, typer.Option(help="Write everything measured here.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write everything here, in a directory by machine and date.")
+    ] = None,
     compare: Annotated[Path | None, typer.Option(help="A file an earlier --json wrote.")] = None,
     fail_if: Annotated[
         str | None, typer.Option(help="With --compare: a rule such as 'slower>10%'.")
@@ -73,10 +75,7 @@ def bench(
     report = benching.run(config)
     _print(report)
     if json is not None:
-        from wsa.storage import write_json
-
-        write_json(json, report.document)
-        say(f"results: {json}")
+        say(f"results: {benching.save_report(report, json)}")
     if plot is not None:
         roofline.plot(report, plot)
         say(f"roofline: {plot}")
