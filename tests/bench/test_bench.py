@@ -107,6 +107,17 @@ def test_a_wrong_contender_is_an_error_and_is_not_timed(
     assert module.called.count("wrong") <= 2
 
 
+def test_a_contender_that_fails_while_it_is_timed_is_an_error_too(
+    stranger: Install, bench: Bench, tmp_path: Path
+) -> None:
+    stranger('quick(x) if called.count("wrong") < 3 else undefined')
+    assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
+    assert list(measured(tmp_path / "now.json")["failures"]) == [
+        "doubling[factors r1 fp32 N3] wrong"
+    ]
+    assert list(rows(tmp_path / "now.json")) == ["quick", "eager", "loop"]
+
+
 def test_a_case_without_inputs_fails_and_the_others_run(
     stranger: Install, install_plugin: InstallPlugin, bench: Bench, tmp_path: Path
 ) -> None:

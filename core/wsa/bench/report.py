@@ -46,13 +46,13 @@ def make_report(
 ) -> Report:
     """Add to each benchmark its row, and to the document its schema and the failures."""
     by_name = {entry.name: entry for entry in entries}
-    timed = [each for each in document["benchmarks"] if each["extra_info"] and "stats" in each]
+    timed = document["benchmarks"]
     for each in timed:
         _complete(each, by_name[each["param"]], rates)
     rows = [each["extra_info"] for each in timed]
     for row in rows:
         row |= _compared(row, [other for other in rows if other["contest"] == row["contest"]])
-    added = {"schema": SCHEMA, "benchmarks": timed, "failures": failures, "left_out": left_out}
+    added = {"schema": SCHEMA, "failures": failures, "left_out": left_out}
     return Report(document | added, failures, left_out)
 
 

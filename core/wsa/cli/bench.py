@@ -47,7 +47,6 @@ def bench(
 ) -> None:
     """Time contenders that agree with the float64 truth; a contender that does not is an error."""
     from wsa import bench as benching
-    from wsa.bench import gates, roofline
     from wsa.bench.config import whole_numbers
 
     config = benching.BenchConfig(
@@ -64,21 +63,12 @@ def bench(
     if list_:
         _list()
         return
-    if fail_if is not None and compare is None:
-        raise WsaError("--fail-if needs --compare FILE: what to be slower than")
-    allowed = gates.parse_rule(fail_if) if fail_if is not None else float("inf")
+    allowed = _allowed(fail_if, compare)
     before = benching.load_report(compare) if compare is not None else None
-    for path in (json, plot):
-        _refuse_lost(path)
-    if plot is not None:
-        roofline.refuse_without_matplotlib()
+    _refuse_lost(json, plot)
     report = benching.run(config)
     _print(report)
-    if json is not None:
-        say(f"results: {benching.save_report(report, json)}")
-    if plot is not None:
-        roofline.plot(report, plot)
-        say(f"roofline: {plot}")
+    _keep(report, json, plot)
     sound = not report.failures
     if before is not None:
         sound &= _no_slower(before, report, allowed)
@@ -88,10 +78,36 @@ def bench(
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _refuse_lost(path: Path | None) -> None:
-    """Refuse a place that cannot be written to now, not after minutes of timing."""
-    if path is not None and not path.parent.is_dir():
-        raise WsaError(f"needed a directory that exists; {path.parent} does not")
+def _allowed(fail_if: str | None, compare: Path | None) -> float:
+    """Return by how many per cent a contender may have become slower."""
+    from wsa.bench import gates
+
+    if fail_if is None:
+        return float("inf")
+    if compare is None:
+        raise WsaError("--fail-if needs --compare FILE: what to be slower than")
+    return gates.parse_rule(fail_if)
+
+
+def _refuse_lost(json: Path | None, plot: Path | None) -> None:
+    """Refuse now, not after minutes of timing, what could not be written then."""
+    from wsa.bench import roofline
+
+    for path in (json, plot):
+        if path is not None and not path.parent.is_dir():
+            raise WsaError(f"needed a directory that exists; {path.parent} does not")
+    if plot is not None:
+        roofline.refuse_without_matplotlib()
+
+
+def _keep(report: Report, json: Path | None, plot: Path | None) -> None:
+    from wsa.bench import roofline, save_report
+
+    if json is not None:
+        say(f"results: {save_report(report, json)}")
+    if plot is not None:
+        roofline.plot(report, plot)
+        say(f"roofline: {plot}")
 
 
 def _list() -> None:
