@@ -18,9 +18,9 @@ from torch import Tensor
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import factored
 from wsa_kernels.layerwise import Part, gathered
-from wsa_kernels.matrices import Delta, Factors, Matrices
+from wsa_kernels.matrices import Delta, Factors, Matrices, working
 from wsa_kernels.operation import Operation
-from wsa_kernels.reductions import average, centred, ratio, total
+from wsa_kernels.reductions import average, centred, logarithm, ratio, total
 
 LEADING = 10
 BANDS = 8
@@ -29,8 +29,8 @@ FEATURES = LEADING + 4 + BANDS + 2
 FLOOR, ROUNDING = 1e-12, 1e-24
 
 
-# Maps powers [B, 1 + K], radii [K] and the sizes of the bands to features.
-Describe = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
+# Maps powers to some features [B, 5], and to their parts above the floor [B, K].
+Describe = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Fourier(NamedTuple):
@@ -63,64 +63,102 @@ def frequencies(rows: int, cols: int) -> Frequencies:
     return Frequencies(torch.from_numpy(places), radii, tuple(counts.tolist()))
 
 
-def _describe(power: Tensor, radii: Tensor, bands: tuple[int, ...]) -> Tensor:
-    """Map [B, 1 + K] powers, zero frequency first, to all features but the leading ten, [B, 15].
+class Powers(NamedTuple):
+    """The energies of some spectra, those above zero as parts of the greatest of all.
 
-    The last is the energy over all frequencies.
+    In parts float32 is enough; an energy itself may be 1e-52.
     """
-    magnitude = power.sqrt()
-    mean = average(magnitude)
-    std = average((magnitude - mean.unsqueeze(-1)).square()).sqrt()
-    energy, above = total(power), power[:, 1:]
-    if not above.shape[-1]:
-        nothing = torch.zeros_like(mean)
-        return torch.stack([mean, std, magnitude[:, 0], *[nothing] * (BANDS + 2), energy], -1)
-    floor = torch.maximum(FLOOR * above.amax(-1), ROUNDING * energy).unsqueeze(-1)
-    above = above.masked_fill(above <= floor, 0.0)
-    whole = total(above)
-    shares = [ratio(total(band), whole) for band in torch.split(above, list(bands), -1)]
-    centroid = ratio(total(above * radii), whole)
-    scalars = [mean, std, magnitude[:, 0], *shares, centroid, _flatness(above), energy]
-    return torch.stack(scalars, -1)
+
+    parts: Tensor  # [B, K], by rising band; in the dtype of what was transformed
+    dc: Tensor  # [B] float64, the energy at zero
+    greatest: Tensor  # [B] float64, 1 where all are 0
+
+    @classmethod
+    def of(cls, energies: Tensor, dc: Tensor, dtype: torch.dtype) -> Powers:
+        """Scale energies [B, K] of the frequencies above zero."""
+        greatest = torch.maximum(energies.amax(-1), dc) if energies.shape[-1] else dc
+        greatest = greatest.masked_fill(greatest == 0, 1.0)
+        parts = energies * greatest.reciprocal().unsqueeze(-1)
+        return cls(parts.to(dtype), dc, greatest)
+
+
+def _describe(parts: Tensor, dc: Tensor, greatest: Tensor) -> tuple[Tensor, Tensor]:
+    """Map powers to mean, std, dc, energy and flatness, [B, 5], and the parts above the floor."""
+    count, unit, zero = 1 + parts.shape[-1], greatest.sqrt(), (dc / greatest).sqrt()
+    magnitude = parts.sqrt()
+    mean = (total(magnitude) + zero) / count
+    spread = magnitude - mean.to(parts.dtype).unsqueeze(-1)
+    variance = (total(spread.square()) + (zero - mean).square()) / count
+    energy = total(parts) + dc / greatest
+    floor = torch.maximum(FLOOR * parts.amax(-1), ROUNDING * energy).to(parts.dtype)
+    above = parts * parts.clone().gt_(floor.unsqueeze(-1))
+    scalars = [mean * unit, variance.sqrt() * unit, zero * unit, energy * greatest]
+    return torch.stack([*scalars, _flatness(above).double()], -1), above
 
 
 def _flatness(power: Tensor) -> Tensor:
     """Return geometric over arithmetic mean, [B, K] -> [B]; 0 where any power is 0."""
-    nothing = (power == 0).any(-1)
-    geometric = average(power.masked_fill(nothing.unsqueeze(-1), 1.0).log()).exp()
-    return ratio(geometric, average(power)).masked_fill(nothing, 0.0)
+    nothing = power.amin(-1) == 0
+    logs = logarithm(power.clamp(min=torch.finfo(power.dtype).tiny))
+    geometric = average(logs).masked_fill(nothing, -torch.inf).exp()
+    return ratio(geometric, average(power))
 
 
-def _leading(power: Tensor) -> Tensor:
-    """Return the ten greatest of [B, K], greatest first, padded with 0, [B, 10]."""
-    short = max(0, LEADING - power.shape[-1])
-    power = torch.nn.functional.pad(power, (0, short))
-    if power.is_cuda:
-        return power.topk(LEADING).values
-    # numpy selects six times as fast as torch.topk
-    found = np.partition(power.numpy(), -LEADING, axis=-1)[:, -LEADING:]
-    return torch.from_numpy(np.sort(found, axis=-1)).flip(-1)
+def _leading(powers: Powers) -> Tensor:
+    """Return the ten greatest energies, greatest first, padded with 0, [B, 10]."""
+    found = powers.parts
+    if found.shape[-1] > LEADING and found.is_cuda:
+        found = found.topk(LEADING).values
+    elif found.shape[-1] > LEADING:
+        # numpy selects twice as fast as torch.topk
+        found = torch.from_numpy(np.partition(found.numpy(), -LEADING, axis=-1)[:, -LEADING:])
+    some = torch.cat([found * powers.greatest.unsqueeze(-1), powers.dc.unsqueeze(-1)], -1)
+    some = some.sort(-1, descending=True).values[:, :LEADING]
+    return torch.nn.functional.pad(some, (0, LEADING - some.shape[-1]))
 
 
-def _features(power: Tensor, table: Frequencies, describe: Describe) -> Tensor:
-    """Map [B, 1 + K] powers, in the table's order, to the 24 features."""
-    leading = _leading(power)
-    rest = describe(power, table.radii.to(power.device), table.bands)
-    mean_std_dc, bands_to_flatness, energy = torch.split(rest, [3, BANDS + 2, 1], -1)
+def _features(powers: Powers, table: Frequencies, describe: Describe) -> Tensor:
+    """Map powers, in the table's order, to the 24 features."""
+    if not powers.parts.shape[-1]:
+        return _of_one_entry(powers.dc)
+    leading = _leading(powers)
+    scalars, above = describe(*powers)
+    mean_std_dc, energy, flatness = torch.split(scalars, [3, 1, 1], -1)
+    whole, bands = total(above), torch.split(above, list(table.bands), -1)
+    sums = [*(total(band) for band in bands), total(above * table.radii.to(above))]
+    shares = [ratio(each, whole).double() for each in sums]
     concentration = ratio(leading.sum(-1, keepdim=True), energy)
-    return torch.cat([leading.sqrt(), mean_std_dc, concentration, bands_to_flatness], -1)
+    parts = [leading.sqrt(), mean_std_dc, concentration, torch.stack(shares, -1), flatness]
+    return torch.cat(parts, -1)
+
+
+def _of_one_entry(dc: Tensor) -> Tensor:
+    """Return the 24 features of a layer that has no frequency but zero."""
+    features = dc.new_zeros(len(dc), FEATURES)
+    for place in (0, LEADING, LEADING + 2):  # its magnitude is the first, the mean, and dc
+        features[:, place] = dc.sqrt()
+    features[:, LEADING + 3] = dc > 0
+    return features
 
 
 def _half_spectrum(signals: Tensor) -> Tensor:
-    """Return |orthonormal real FFT|^2 of [B, ..., n] over all axes but the first."""
+    """Return |orthonormal real FFT|^2 of [B, ..., n] over all axes but the first, [B, F]."""
     axes = tuple(range(1, signals.ndim))
     if signals.is_cuda:
         transform = torch.fft.rfftn(signals, dim=axes, norm="ortho")
     else:
         # one transform after another: torch's batched ones round otherwise in another batch
         transform = torch.from_numpy(np.fft.rfftn(signals.numpy(), axes=axes, norm="ortho"))
-    power: Tensor = transform.real.square() + transform.imag.square()
-    return power
+    square = torch.view_as_real(transform.flatten(1)).square()
+    return square[..., 0] + square[..., 1]
+
+
+def _energies(signals: Tensor, table: Frequencies) -> Tensor:
+    """Return the energies of [B, rows, cols] or [B, n] in the table's order, [B, K]."""
+    half = _half_spectrum(signals)
+    if signals.ndim == 2:
+        return half[:, 1:]
+    return half.index_select(-1, table.places.to(signals.device))
 
 
 def _matrix_features(values: Tensor, describe: Describe) -> Tensor:
@@ -128,27 +166,25 @@ def _matrix_features(values: Tensor, describe: Describe) -> Tensor:
     rows, cols = values.shape[1:]
     # a column's spectrum is that of a row
     shape = (rows, cols) if min(rows, cols) > 1 else (1, rows * cols)
-    mean, entries, _ = centred(values.flatten(1))
-    signals = entries.view(-1, *shape) if shape[0] > 1 else entries
+    some = centred(values.flatten(1))
+    signals = some.entries.view(-1, *shape) if shape[0] > 1 else some.entries
     table = frequencies(*shape)
-    power = _half_spectrum(signals).flatten(1).index_select(-1, table.places.to(values.device))
-    dc = mean.square().unsqueeze(-1) * (rows * cols)
-    return _features(torch.cat([dc, power], -1), table, describe)
+    energies, dc = _energies(signals, table), some.mean.square() * (rows * cols)
+    return _features(Powers.of(energies, dc, values.dtype), table, describe)
 
 
 def _marginal_features(signals: Tensor, describe: Describe) -> Tensor:
     """Map [B, R, n], whose energies add up over R, to [B, 24]."""
     count, rank, length = signals.shape
-    mean, entries, _ = centred(signals.flatten(0, 1))
-    table = frequencies(1, length)
-    power = _half_spectrum(entries).index_select(-1, table.places.to(signals.device))
-    power = torch.cat([mean.square().unsqueeze(-1) * length, power], -1)
-    return _features(power.view(count, rank, -1).sum(1), table, describe)
+    some, table = centred(signals.flatten(0, 1)), frequencies(1, length)
+    energies = _energies(some.entries, table).reshape(count, rank, -1).sum(1)
+    dc = some.mean.square().view(count, rank).sum(1) * length
+    return _features(Powers.of(energies, dc, signals.dtype), table, describe)
 
 
 def _factor_parts(matrices: Factors, describe: Describe) -> Iterator[Part]:
     for adapters, layers, values in matrices.tiles():
-        batch = values.double().flatten(0, 1).contiguous()
+        batch = working(values).flatten(0, 1).contiguous()
         yield Part(adapters, layers, _matrix_features(batch, describe))
 
 

@@ -17,7 +17,7 @@ from wsa_kernels.delta import means
 from wsa_kernels.layerwise import Core, per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
-from wsa_kernels.reductions import average, centred, deviation, ratio
+from wsa_kernels.reductions import average, centred, ratio
 
 WIDTHS = (1, 1, 1, 1)
 
@@ -33,12 +33,13 @@ class Moments(NamedTuple):
 
 def _core(values: Tensor) -> Tensor:
     """Map [B, rows, cols] to the four moments, [B, 4]."""
-    mean, entries, _ = centred(values.flatten(1))
-    square = entries.square()
+    some = centred(values.flatten(1))
+    count, square = some.entries.shape[-1], some.entries.square()
     second, fourth = average(square), average(square.square())
-    third = average(square * entries)
+    third = average(square * some.entries)
+    std = (second * count / max(1, count - 1)).sqrt()
     shape = [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
-    return torch.stack([mean, deviation(entries), *shape], -1)
+    return torch.stack([some.mean, std, *shape], -1)
 
 
 def _moments(matrices: Matrices, core: Core) -> Moments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,11 +15,17 @@ PIECE = 4096
 
 
 class Centred(NamedTuple):
-    """Rows less their mean; a constant row is exactly zero, whatever its mean rounds to."""
+    """Rows less their mean, in float64; a constant row is exactly zero, whatever rounding says."""
 
     mean: Tensor  # [B]
     entries: Tensor  # [B, n]
-    constant: Tensor  # [B] bool
+    low: Tensor  # [B], the least of the entries
+    high: Tensor  # [B], the greatest
+
+    @property
+    def constant(self) -> Tensor:
+        """Say which rows hold one value only, [B] bool; a rounded deviation could not tell."""
+        return self.low == self.high
 
 
 def total(values: Tensor) -> Tensor:
@@ -43,9 +50,13 @@ def column_total(values: Tensor) -> Tensor:
     return values.sum(-2)
 
 
-def share(condition: Tensor) -> Tensor:
-    """Return the fraction of each row for which a condition holds, [B, n] bool -> [B] float64."""
-    return condition.sum(-1).double() / condition.shape[-1]
+def share_below(values: Tensor, bounds: Tensor) -> Tensor:
+    """Return the fraction of each row below its bound, [B, n] and [B] -> [B] float64.
+
+    A comparison in place counts in floats: with bools torch takes three times as long.
+    """
+    below = values.clone().lt_(bounds.to(values.dtype).unsqueeze(-1))
+    return total(below).double() / values.shape[-1]
 
 
 def ratio(above: Tensor, below: Tensor) -> Tensor:
@@ -61,13 +72,27 @@ def is_constant(entries: Tensor) -> Tensor:
 
 def centred(entries: Tensor) -> Centred:
     """Subtract each row's mean in float64, [B, n]."""
-    entries = entries.double()
-    constant = is_constant(entries)
-    mean = torch.where(constant, entries[:, 0], average(entries))
-    return Centred(mean, entries - mean.unsqueeze(-1), constant)
+    low, high = entries.amin(-1).double(), entries.amax(-1).double()
+    exact = entries.double()
+    mean = torch.where(low == high, low, average(exact))
+    return Centred(mean, exact - mean.unsqueeze(-1), low - mean, high - mean)
 
 
 def deviation(centred_entries: Tensor) -> Tensor:
     """Return the standard deviation (ddof 1) of rows whose mean is 0, [B, n] -> [B]."""
     freedom = max(1, centred_entries.shape[-1] - 1)
     return (total(centred_entries.square()) / freedom).sqrt()
+
+
+def logarithm(values: Tensor) -> Tensor:
+    """Return natural logarithms; numpy takes a third of torch's time on the CPU (AVX-512)."""
+    return values.log() if values.is_cuda else torch.from_numpy(np.log(values.numpy()))
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """Return -sum p ln p over the last axis; nothing comes of a share of 0.
+
+    torch's own `entr` takes 20 times as long.
+    """
+    logs = logarithm(shares.clamp(min=torch.finfo(shares.dtype).tiny))
+    return -(shares * logs).sum(-1)

@@ -55,7 +55,7 @@ def _describe(row_energies: Tensor, col_energies: Tensor) -> Tensor:
 
 def _statistics(norms: Tensor) -> list[Tensor]:
     """Return mean, std and maximum of [B, m] norms, each [B]."""
-    mean, entries, _ = centred(norms)
+    mean, entries, *_ = centred(norms)
     return [mean, deviation(entries), norms.amax(-1)]
 
 

@@ -32,10 +32,10 @@ def test_the_total_of_a_row_alone_has_the_same_bytes_on_two_threads(
 def test_a_constant_row_is_exactly_zero_about_its_mean(value: float) -> None:
     for dtype in (torch.float32, torch.float64):
         values = torch.full((2, 7919), value, dtype=dtype)
-        mean, entries, constant = centred(values)
-        assert constant.all()
-        assert not entries.any()
-        assert torch.equal(mean, values[:, 0].double())
+        found = centred(values)
+        assert found.constant.all()
+        assert not found.entries.any()
+        assert torch.equal(found.mean, values[:, 0].double())
 
 
 def test_a_ratio_with_nothing_below_is_zero() -> None:
