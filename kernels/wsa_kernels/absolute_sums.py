@@ -37,8 +37,8 @@ def absolute_sums_reference(matrices: Matrices) -> AbsoluteSums:
 
 
 def absolute_sums_compiled(matrices: Matrices) -> AbsoluteSums:
-    """Compute with one compiled function per shape."""
-    return AbsoluteSums(*per_layer(matrices, compiled(_core), WIDTHS))
+    """Compute with one compiled function for all shapes."""
+    return AbsoluteSums(*per_layer(matrices, compiled(_core, any_shape=True), WIDTHS))
 
 
 absolute_sums = Operation("absolute_sums", absolute_sums_reference, absolute_sums_compiled)

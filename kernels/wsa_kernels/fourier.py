@@ -29,10 +29,6 @@ FEATURES = LEADING + 4 + BANDS + 2
 FLOOR, ROUNDING = 1e-12, 1e-24
 
 
-# Maps powers to some features [B, 5], and to their parts above the floor [B, K].
-Describe = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
 class Fourier(NamedTuple):
     """24 features of each of A spectra: A = 1 for a stored matrix, 2 (out, in) for an update."""
 
@@ -82,8 +78,19 @@ class Powers(NamedTuple):
         return cls(parts.to(dtype), dc, greatest)
 
 
-def _describe(parts: Tensor, dc: Tensor, greatest: Tensor) -> tuple[Tensor, Tensor]:
-    """Map powers to mean, std, dc, energy and flatness, [B, 5], and the parts above the floor."""
+class Described(NamedTuple):
+    """What needs a spectrum's magnitudes, and its parts above the floor."""
+
+    scalars: Tensor  # [B, 5] float64: mean, std, dc, energy and flatness
+    above: Tensor  # [B, K]
+
+
+Describe = Callable[[Powers], Described]
+
+
+def _describe(powers: Powers) -> Described:
+    """Describe magnitudes, and what is left of the powers above the floor."""
+    parts, dc, greatest = powers
     count, unit, zero = 1 + parts.shape[-1], greatest.sqrt(), (dc / greatest).sqrt()
     magnitude = parts.sqrt()
     mean = (total(magnitude) + zero) / count
@@ -93,7 +100,7 @@ def _describe(parts: Tensor, dc: Tensor, greatest: Tensor) -> tuple[Tensor, Tens
     floor = torch.maximum(FLOOR * parts.amax(-1), ROUNDING * energy).to(parts.dtype)
     above = parts * parts.clone().gt_(floor.unsqueeze(-1))
     scalars = [mean * unit, variance.sqrt() * unit, zero * unit, energy * greatest]
-    return torch.stack([*scalars, _flatness(above).double()], -1), above
+    return Described(torch.stack([*scalars, _flatness(above).double()], -1), above)
 
 
 def _flatness(power: Tensor) -> Tensor:
@@ -122,13 +129,13 @@ def _features(powers: Powers, table: Frequencies, describe: Describe) -> Tensor:
     if not powers.parts.shape[-1]:
         return _of_one_entry(powers.dc)
     leading = _leading(powers)
-    scalars, above = describe(*powers)
+    scalars, above = describe(powers)
     mean_std_dc, energy, flatness = torch.split(scalars, [3, 1, 1], -1)
     whole, bands = total(above), torch.split(above, list(table.bands), -1)
     sums = [*(total(band) for band in bands), total(above * table.radii.to(above))]
-    shares = [ratio(each, whole).double() for each in sums]
+    shares = ratio(torch.stack(sums, -1), whole.unsqueeze(-1)).double()
     concentration = ratio(leading.sum(-1, keepdim=True), energy)
-    parts = [leading.sqrt(), mean_std_dc, concentration, torch.stack(shares, -1), flatness]
+    parts = [leading.sqrt(), mean_std_dc, concentration, shares, flatness]
     return torch.cat(parts, -1)
 
 
@@ -209,7 +216,7 @@ def fourier_reference(matrices: Matrices) -> Fourier:
 
 def fourier_compiled(matrices: Matrices) -> Fourier:
     """Compute with the library's FFT and compiled code for what follows it."""
-    return _fourier(matrices, compiled(_describe))
+    return _fourier(matrices, compiled(_describe, any_shape=True))
 
 
 fourier = Operation("fourier", fourier_reference, fourier_compiled)

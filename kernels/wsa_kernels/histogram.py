@@ -125,7 +125,7 @@ def histogram_reference(matrices: Matrices) -> Histogram:
 
 def histogram_compiled(matrices: Matrices) -> Histogram:
     """Compute with compiled code for the bins and the library's count of them."""
-    return Histogram(*per_layer(matrices, _core(compiled(_place)), WIDTHS))
+    return Histogram(*per_layer(matrices, _core(compiled(_place, any_shape=True)), WIDTHS))
 
 
 histogram = Operation("histogram", histogram_reference, histogram_compiled)

@@ -27,6 +27,11 @@ def per_layer(matrices: Matrices, core: Core, widths: tuple[int, ...]) -> list[T
     return gathered(matrices, _parts(matrices, core), widths)
 
 
+def entrywise(core: Core) -> Core:
+    """Return a core that gives another one entries [B, n], whatever their places."""
+    return lambda values: core(values.flatten(1))
+
+
 def gathered(matrices: Matrices, parts: Iterator[Part], widths: tuple[int, ...]) -> list[Tensor]:
     """Put parts into natural layer order and cut their features into fields.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import means
-from wsa_kernels.layerwise import Core, per_layer
+from wsa_kernels.layerwise import Core, entrywise, per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, ratio
@@ -31,9 +31,9 @@ class Moments(NamedTuple):
     kurtosis: Tensor
 
 
-def _core(values: Tensor) -> Tensor:
-    """Map [B, rows, cols] to the four moments, [B, 4]."""
-    some = centred(values.flatten(1))
+def _core(entries: Tensor) -> Tensor:
+    """Map [B, n] to the four moments, [B, 4]."""
+    some = centred(entries)
     count, square = some.entries.shape[-1], some.entries.square()
     second, fourth = average(square), average(square.square())
     third = average(square * some.entries)
@@ -43,7 +43,7 @@ def _core(values: Tensor) -> Tensor:
 
 
 def _moments(matrices: Matrices, core: Core) -> Moments:
-    found = Moments(*per_layer(matrices, core, WIDTHS))
+    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS))
     if isinstance(matrices, Delta):
         # a mean of 10^5 products that nearly cancel: taken from the factors' sums it is exact
         return found._replace(mean=means(matrices))
@@ -56,8 +56,8 @@ def moments_reference(matrices: Matrices) -> Moments:
 
 
 def moments_compiled(matrices: Matrices) -> Moments:
-    """Compute with one compiled function per shape."""
-    return _moments(matrices, compiled(_core))
+    """Compute with one compiled function for all shapes."""
+    return _moments(matrices, compiled(_core, any_shape=True))
 
 
 moments = Operation("moments", moments_reference, moments_compiled)

@@ -60,9 +60,8 @@ def share_below(values: Tensor, bounds: Tensor) -> Tensor:
 
 
 def ratio(above: Tensor, below: Tensor) -> Tensor:
-    """Divide; a ratio with nothing below it is 0."""
-    nothing = below == 0
-    return (above / below.masked_fill(nothing, 1.0)).masked_fill(nothing, 0.0)
+    """Divide; a ratio with nothing below it is 0, as a part of infinity is."""
+    return above / below.masked_fill(below == 0, torch.inf)
 
 
 def is_constant(entries: Tensor) -> Tensor:
@@ -86,7 +85,9 @@ def deviation(centred_entries: Tensor) -> Tensor:
 
 def logarithm(values: Tensor) -> Tensor:
     """Return natural logarithms; numpy takes a third of torch's time on the CPU (AVX-512)."""
-    return values.log() if values.is_cuda else torch.from_numpy(np.log(values.numpy()))
+    if values.is_cuda or torch.compiler.is_compiling():
+        return values.log()
+    return torch.from_numpy(np.log(values.numpy()))
 
 
 def entropy(shares: Tensor) -> Tensor:

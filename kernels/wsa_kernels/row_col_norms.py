@@ -38,25 +38,32 @@ class RowColNorms(NamedTuple):
 
 def _core(values: Tensor) -> Tensor:
     """Map [B, rows, cols] to the fields side by side, [B, 70]."""
-    square = values.double().square()
-    return _describe(total(square), column_total(square))
+    exact = values.double()
+    square = exact.square()
+    rows = _describe(total(square), exact[..., 0] if exact.shape[-1] == 1 else None)
+    cols = _describe(column_total(square), exact[:, 0] if exact.shape[-2] == 1 else None)
+    return _side_by_side(rows, cols)
 
 
 def _narrow_core(left: Tensor, right: Tensor) -> Tensor:
     """Map an update's left [B, out, R] and right [B, R, in] to its fields, [B, 70]."""
-    return _describe(total(left.square()), column_total(right.square()))
+    energies = (total(left.square()), column_total(right.square()))
+    return _side_by_side(*(_describe(each) for each in energies))
 
 
-def _describe(row_energies: Tensor, col_energies: Tensor) -> Tensor:
-    energies = (row_energies, col_energies)
-    statistics = [each for some in energies for each in _statistics(some.sqrt())]
-    return torch.cat([torch.stack(statistics, -1), *(_profile(each) for each in energies)], -1)
+def _side_by_side(rows: Tensor, cols: Tensor) -> Tensor:
+    return torch.cat([rows[:, :3], cols[:, :3], rows[:, 3:], cols[:, 3:]], -1)
 
 
-def _statistics(norms: Tensor) -> list[Tensor]:
-    """Return mean, std and maximum of [B, m] norms, each [B]."""
-    mean, entries, *_ = centred(norms)
-    return [mean, deviation(entries), norms.amax(-1)]
+def _describe(energies: Tensor, single: Tensor | None = None) -> Tensor:
+    """Map the energies of rows, [B, m], to mean, std, maximum and profile of norms, [B, 35].
+
+    Rows of one entry are given with it: its size is the norm, and a float64 root takes as long as
+    ten other passes.
+    """
+    some = centred(energies.sqrt() if single is None else single.abs())
+    statistics = [some.mean, deviation(some.entries), some.mean + some.high]
+    return torch.cat([torch.stack(statistics, -1), _profile(energies)], -1)
 
 
 def _profile(energies: Tensor) -> Tensor:
@@ -64,6 +71,8 @@ def _profile(energies: Tensor) -> Tensor:
     count = energies.shape[-1]
     if count < GROUPS:
         return torch.nn.functional.pad(energies.sqrt(), (0, GROUPS - count))
+    if count % GROUPS == 0:
+        return average(energies.view(-1, GROUPS, count // GROUPS)).sqrt()
     bounds = [i * count // GROUPS for i in range(1, GROUPS)]
     return torch.stack([average(group) for group in energies.tensor_split(bounds, -1)], -1).sqrt()
 
@@ -81,10 +90,10 @@ def row_col_norms_reference(matrices: Matrices) -> RowColNorms:
 
 
 def row_col_norms_compiled(matrices: Matrices) -> RowColNorms:
-    """Compute with one compiled function per shape; an update's narrow factors eagerly."""
+    """Compute with one compiled function for all shapes; an update's narrow factors eagerly."""
     if isinstance(matrices, Delta):
         return row_col_norms_reference(matrices)
-    return RowColNorms(*per_layer(matrices, compiled(_core), WIDTHS))
+    return RowColNorms(*per_layer(matrices, compiled(_core, any_shape=True), WIDTHS))
 
 
 row_col_norms = Operation("row_col_norms", row_col_norms_reference, row_col_norms_compiled)
