@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from wsa_kernels.compilation import compiled
 from wsa_kernels.layerwise import entrywise, per_layer
 from wsa_kernels.matrices import Matrices
 from wsa_kernels.operation import Operation
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 WIDTHS = (1, 1, 1)
 
@@ -30,15 +33,20 @@ def _core(entries: Tensor) -> Tensor:
     return torch.stack([minimum, maximum, torch.maximum(maximum, -minimum)], -1)
 
 
+def _of_survey(found: Survey) -> Tensor:
+    minimum, maximum = found.extrema.unbind(-1)
+    return torch.stack([minimum, maximum, torch.maximum(maximum, -minimum)], -1)
+
+
 def extrema_reference(matrices: Matrices) -> Extrema:
     """Compute eagerly."""
-    return Extrema(*per_layer(matrices, entrywise(_core), WIDTHS))
+    return Extrema(*per_layer(matrices, entrywise(_core), WIDTHS, _of_survey))
 
 
 def extrema_compiled(matrices: Matrices) -> Extrema:
     """Compute with one compiled function for all shapes."""
     core = compiled(_core, any_shape=True)
-    return Extrema(*per_layer(matrices, entrywise(core), WIDTHS))
+    return Extrema(*per_layer(matrices, entrywise(core), WIDTHS, _of_survey))
 
 
 extrema = Operation("extrema", extrema_reference, extrema_compiled)

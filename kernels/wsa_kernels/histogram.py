@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from wsa_kernels.layerwise import Core, per_layer
 from wsa_kernels.matrices import Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, deviation, entropy, share_below
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 Z_BINS = 64
 RANGE_BINS = 50
@@ -83,24 +86,32 @@ def _core(place: Callable[[Tensor], Places]) -> Core:
     def core(values: Tensor) -> Tensor:
         found = place(values.flatten(1))
         z, ranges = _count(found.z, Z_BINS), _count(found.range, RANGE_BINS)
-        return _summarise(z.double() / z.sum(-1, keepdim=True), ranges, found)
+        return _summarise(z, ranges, *found[2:])
 
     return core
 
 
-def _summarise(z: Tensor, ranges: Tensor, found: Places) -> Tensor:
-    ranges = ranges.double() / ranges.sum(-1, keepdim=True)
+def _of_survey(found: Survey) -> Tensor:
+    scalars = (found.near_zero, found.absolute_deviation, found.std == 0)
+    return _summarise(found.z, found.ranges, *scalars)
+
+
+def _summarise(
+    z: Tensor, ranges: Tensor, near_zero: Tensor, absolute_deviation: Tensor, constant: Tensor
+) -> Tensor:
+    """Map counts [B, 64] and [B, 50], and what else was found, to the fields, [B, 71]."""
+    z, ranges = (each.double() / each.sum(-1, keepdim=True) for each in (z, ranges))
     scalars = [
         entropy(ranges),
         entropy(z),
         -entropy(z) - (z * _normal_shares().log().to(z.device)).sum(-1),
         _outside(z, 2),
         _outside(z, 3),
-        found.near_zero,
-        found.absolute_deviation,
+        near_zero,
+        absolute_deviation,
     ]
     features = torch.cat([z, torch.stack(scalars, -1)], -1)
-    return features.masked_fill(found.constant.unsqueeze(-1), 0.0)
+    return features.masked_fill(constant.unsqueeze(-1), 0.0)
 
 
 def _outside(z: Tensor, bound: int) -> Tensor:
@@ -120,12 +131,13 @@ def _normal_shares() -> Tensor:
 
 def histogram_reference(matrices: Matrices) -> Histogram:
     """Compute eagerly."""
-    return Histogram(*per_layer(matrices, _core(_place), WIDTHS))
+    return Histogram(*per_layer(matrices, _core(_place), WIDTHS, _of_survey))
 
 
 def histogram_compiled(matrices: Matrices) -> Histogram:
     """Compute with compiled code for the bins and the library's count of them."""
-    return Histogram(*per_layer(matrices, _core(compiled(_place, any_shape=True)), WIDTHS))
+    core = _core(compiled(_place, any_shape=True))
+    return Histogram(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
 histogram = Operation("histogram", histogram_reference, histogram_compiled)

@@ -100,10 +100,21 @@ class Delta:
             up, down = module_class.up.view(self.flat), module_class.down.view(self.flat)
             yield Pairs(modules, up, down, self.scale[:, modules])
 
-    def tiles(self) -> Iterator[Tile]:
-        """Yield every update once, formed a bounded tile at a time and dropped again."""
+    @property
+    def are_surveyed(self) -> bool:
+        """Tell whether large updates are counted, not sorted: float64 asks for the truth itself."""
+        return not self.flat.is_cuda and self.flat.dtype != torch.float64
+
+    def tiles(self, most: int | None = None) -> Iterator[Tile]:
+        """Yield every update once, formed a bounded tile at a time and dropped again.
+
+        Updates of more than `most` entries are left out.
+        """
         for modules, up, down, scale in self.pairs():
-            one = up.shape[-2] * down.shape[-1] * working_dtype(up).itemsize
+            count = up.shape[-2] * down.shape[-1]
+            if most is not None and count > most:
+                continue
+            one = count * working_dtype(up).itemsize
             for group in runs(len(modules), one, up.is_cuda):
                 for adapters in runs(len(up), one * (group.stop - group.start), up.is_cuda):
                     part = (adapters, group)

@@ -7,7 +7,7 @@ w^4 below 1e-10.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from wsa_kernels.layerwise import Core, entrywise, per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, ratio
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 WIDTHS = (1, 1, 1, 1)
 
@@ -38,12 +41,21 @@ def _core(entries: Tensor) -> Tensor:
     second, fourth = average(square), average(square.square())
     third = average(square * some.entries)
     std = (second * count / max(1, count - 1)).sqrt()
-    shape = [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
-    return torch.stack([some.mean, std, *shape], -1)
+    return torch.stack([some.mean, std, *_shape(second, third, fourth)], -1)
+
+
+def _shape(second: Tensor, third: Tensor, fourth: Tensor) -> list[Tensor]:
+    """Return skewness and kurtosis from central moments."""
+    return [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
+
+
+def _of_survey(found: Survey) -> Tensor:
+    central = found.central.masked_fill(found.std.unsqueeze(-1) == 0, 0.0)
+    return torch.stack([found.mean, found.std, *_shape(*central.unbind(-1))], -1)
 
 
 def _moments(matrices: Matrices, core: Core) -> Moments:
-    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS))
+    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS, _of_survey))
     if isinstance(matrices, Delta):
         # a mean of 10^5 products that nearly cancel: taken from the factors' sums it is exact
         return found._replace(mean=means(matrices))

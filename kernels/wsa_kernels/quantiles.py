@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wsa_kernels.compilation import compiled
+from wsa_kernels.fine_histogram import (
+    Counted,
+    FineHistogram,
+    differential,
+    gini,
+    median_deviation,
+    quantile_values,
+    trimmed_mean,
+)
 from wsa_kernels.layerwise import Core, per_layer
 from wsa_kernels.matrices import Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import centred, deviation, logarithm, ratio, total
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 # In thousandths, so that the place of a quantile is found in integers.
 THOUSANDTHS = (10, 50, 100, 125, 250, 375, 500, 625, 750, 875, 900, 950, 990)
@@ -173,6 +185,25 @@ def _spacings(ordered: Tensor, m: int) -> Tensor:
     return spacing
 
 
+def from_counts(histogram: FineHistogram) -> Tensor:
+    """Map counted entries to the fields side by side, [B, 20]; quantiles are within 1e-3 s."""
+    counted = Counted(histogram)
+    values = quantile_values(counted, THOUSANDTHS)
+    constant = (histogram.std == 0).unsqueeze(-1)
+    values = torch.where(constant, histogram.low.unsqueeze(-1), values)
+    scalars = [
+        median_deviation(counted, _at(values, 500)),
+        trimmed_mean(counted, _at(values, 100), _at(values, 900)),
+        *_octile_shape(values),
+        gini(counted),
+        differential(counted),
+    ]
+    found = torch.cat([values, torch.stack(scalars, -1).masked_fill(constant, 0.0)], -1)
+    trimmed = len(THOUSANDTHS) + 1
+    found[:, trimmed] = torch.where(constant[:, 0], histogram.low, found[:, trimmed])
+    return found
+
+
 def _core(summarise: Callable[..., Tensor]) -> Core:
     def core(values: Tensor) -> Tensor:
         entries = values.flatten(1)
@@ -184,14 +215,24 @@ def _core(summarise: Callable[..., Tensor]) -> Core:
     return core
 
 
+def from_entries(entries: Tensor) -> Tensor:
+    """Map entries [B, n] to the fields side by side, [B, 20]."""
+    return _core(_summarise)(entries)
+
+
+def _of_survey(found: Survey) -> Tensor:
+    return found.order
+
+
 def quantiles_reference(matrices: Matrices) -> Quantiles:
     """Compute eagerly."""
-    return Quantiles(*per_layer(matrices, _core(_summarise), WIDTHS))
+    return Quantiles(*per_layer(matrices, _core(_summarise), WIDTHS, _of_survey))
 
 
 def quantiles_compiled(matrices: Matrices) -> Quantiles:
     """Compute with the library's sort and compiled code for what follows it."""
-    return Quantiles(*per_layer(matrices, _core(compiled(_summarise, any_shape=True)), WIDTHS))
+    core = _core(compiled(_summarise, any_shape=True))
+    return Quantiles(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
 quantiles = Operation("quantiles", quantiles_reference, quantiles_compiled)
