@@ -113,15 +113,19 @@ def _flatness(power: Tensor) -> Tensor:
 
 def _leading(powers: Powers) -> Tensor:
     """Return the ten greatest energies, greatest first, padded with 0, [B, 10]."""
-    found = powers.parts
-    if found.shape[-1] > LEADING and found.is_cuda:
-        found = found.topk(LEADING).values
-    elif found.shape[-1] > LEADING:
-        # numpy selects twice as fast as torch.topk
-        found = torch.from_numpy(np.partition(found.numpy(), -LEADING, axis=-1)[:, -LEADING:])
-    some = torch.cat([found * powers.greatest.unsqueeze(-1), powers.dc.unsqueeze(-1)], -1)
-    some = some.sort(-1, descending=True).values[:, :LEADING]
-    return torch.nn.functional.pad(some, (0, LEADING - some.shape[-1]))
+    energies = _greatest(powers.parts).double() * powers.greatest.unsqueeze(-1)
+    energies = _greatest(torch.cat([energies, powers.dc.unsqueeze(-1)], -1))
+    return torch.nn.functional.pad(energies, (0, LEADING - energies.shape[-1]))
+
+
+def _greatest(values: Tensor) -> Tensor:
+    """Return the ten greatest of each row, or all of them, greatest first."""
+    count = min(LEADING, values.shape[-1])
+    if values.is_cuda:
+        return values.topk(count).values
+    # numpy selects twice as fast as torch, and sorts 30 times as fast
+    found = np.partition(values.numpy(), -count, axis=-1)[:, -count:]
+    return torch.from_numpy(np.sort(found, axis=-1)).flip(-1)
 
 
 def _features(powers: Powers, table: Frequencies, describe: Describe) -> Tensor:

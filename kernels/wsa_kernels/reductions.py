@@ -31,6 +31,8 @@ class Centred(NamedTuple):
 def total(values: Tensor) -> Tensor:
     """Sum over the last axis, [B, n] -> [B], in pieces of fixed length where it is long."""
     length = values.shape[-1]
+    if length == 1:
+        return values[..., 0]
     if length <= LONGEST_SUM:
         return values.sum(-1)
     pieces = length // PIECE
@@ -47,7 +49,7 @@ def column_total(values: Tensor) -> Tensor:
     """Sum over the rows of each matrix, [B, rows, cols] -> [B, cols]."""
     if values.shape[-1] == 1:
         return total(values[..., 0]).unsqueeze(-1)
-    return values.sum(-2)
+    return values[..., 0, :] if values.shape[-2] == 1 else values.sum(-2)
 
 
 def share_below(values: Tensor, bounds: Tensor) -> Tensor:
