@@ -44,6 +44,22 @@ class Histogram(NamedTuple):
     absolute_deviation: Tensor  # [N, L], mean |w - mu|
 
 
+class Bounded(NamedTuple):
+    """Entries, and the least and the greatest of each layer.
+
+    Compiled code takes 2.5 times as long as the library to find these, for NaN's sake.
+    """
+
+    entries: Tensor  # [B, n]
+    low: Tensor  # [B]
+    high: Tensor  # [B]
+
+    @classmethod
+    def of(cls, entries: Tensor) -> Bounded:
+        """Find the ends of [B, n]."""
+        return cls(entries, entries.amin(-1), entries.amax(-1))
+
+
 class Places(NamedTuple):
     """Where the entries of layers [B, n] fall."""
 
@@ -54,15 +70,17 @@ class Places(NamedTuple):
     constant: Tensor  # [B] bool
 
 
-def _place(values: Tensor) -> Places:
-    """Place the entries of [B, n]."""
-    some = centred(values)
-    s = deviation(some.entries).masked_fill(some.constant, 1.0)
-    spread = (some.high - some.low).masked_fill(some.constant, 1.0)
-    z = _bins(some.entries, -4 * s, 8 * s, Z_BINS)
-    ranges = _bins(some.entries, some.low, spread, RANGE_BINS)
+def _place(bounded: Bounded) -> Places:
+    """Place the entries of layers."""
+    values, low, high = bounded.entries, bounded.low.double(), bounded.high.double()
+    mean, entries = centred(values)
+    constant = low == high
+    s = deviation(entries).masked_fill(constant, 1.0)
+    z = _bins(entries, -4 * s, 8 * s, Z_BINS)
+    spread = (high - low).masked_fill(constant, 1.0)
+    ranges = _bins(entries, low - mean, spread, RANGE_BINS)
     near_zero = share_below(values.abs(), NEAR_ZERO * s)
-    return Places(z, ranges, near_zero, average(some.entries.abs()), some.constant)
+    return Places(z, ranges, near_zero, average(entries.abs()), constant)
 
 
 def _bins(entries: Tensor, start: Tensor, length: Tensor, number: int) -> Tensor:
@@ -82,9 +100,9 @@ def _count(bins: Tensor, number: int) -> Tensor:
     return counts.view(rows, number)
 
 
-def _core(place: Callable[[Tensor], Places]) -> Core:
+def _core(place: Callable[[Bounded], Places]) -> Core:
     def core(values: Tensor) -> Tensor:
-        found = place(values.flatten(1))
+        found = place(Bounded.of(values.flatten(1)))
         z, ranges = _count(found.z, Z_BINS), _count(found.range, RANGE_BINS)
         return _summarise(z, ranges, *found[2:])
 

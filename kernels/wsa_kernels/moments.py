@@ -36,12 +36,12 @@ class Moments(NamedTuple):
 
 def _core(entries: Tensor) -> Tensor:
     """Map [B, n] to the four moments, [B, 4]."""
-    some = centred(entries)
-    count, square = some.entries.shape[-1], some.entries.square()
-    second, fourth = average(square), average(square.square())
-    third = average(square * some.entries)
+    mean, rest = centred(entries)
+    count, square = rest.shape[-1], rest.square()
+    second, third = average(square), average(square * rest)
+    fourth = average(square.square_())
     std = (second * count / max(1, count - 1)).sqrt()
-    return torch.stack([some.mean, std, *_shape(second, third, fourth)], -1)
+    return torch.stack([mean, std, *_shape(second, third, fourth)], -1)
 
 
 def _shape(second: Tensor, third: Tensor, fourth: Tensor) -> list[Tensor]:

@@ -95,13 +95,13 @@ def _summarise(orders: Orders, below: Tensor, above: Tensor, part: Tensor) -> Te
     ordered, sizes = orders
     low, high = ordered[:, below].double(), ordered[:, above].double()
     values = low + (high - low) * part
-    some = centred(ordered)
+    constant = ordered[:, 0] == ordered[:, -1]
     scalars = [
         _median_deviation(ordered, _at(values, 500).unsqueeze(-1)),
         _trimmed_mean(ordered, _at(values, 100), _at(values, 900)),
         *_octile_shape(values),
         _gini(sizes),
-        deviation(some.entries).masked_fill(some.constant, 0.0),
+        deviation(centred(ordered).entries).masked_fill(constant, 0.0),
     ]
     return torch.cat([values, torch.stack(scalars, -1)], -1)
 

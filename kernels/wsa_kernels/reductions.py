@@ -15,17 +15,10 @@ PIECE = 4096
 
 
 class Centred(NamedTuple):
-    """Rows less their mean, in float64; a constant row is exactly zero, whatever rounding says."""
+    """Rows less their mean, in float64; a constant row is exactly zero."""
 
     mean: Tensor  # [B]
     entries: Tensor  # [B, n]
-    low: Tensor  # [B], the least of the entries
-    high: Tensor  # [B], the greatest
-
-    @property
-    def constant(self) -> Tensor:
-        """Say which rows hold one value only, [B] bool; a rounded deviation could not tell."""
-        return self.low == self.high
 
 
 def total(values: Tensor) -> Tensor:
@@ -72,11 +65,14 @@ def is_constant(entries: Tensor) -> Tensor:
 
 
 def centred(entries: Tensor) -> Centred:
-    """Subtract each row's mean in float64, [B, n]."""
-    low, high = entries.amin(-1).double(), entries.amax(-1).double()
-    exact = entries.double()
-    mean = torch.where(low == high, low, average(exact))
-    return Centred(mean, exact - mean.unsqueeze(-1), low - mean, high - mean)
+    """Subtract each row's mean in float64, [B, n]: its first entry, then the mean of what is left.
+
+    Entries that are equal then have their value for mean, to the last bit, and 0 for the rest.
+    """
+    first = entries[:, :1].double()
+    rest = entries.to(torch.float64, copy=True).sub_(first)
+    shift = average(rest).unsqueeze(-1)
+    return Centred((first + shift).squeeze(-1), rest.sub_(shift))
 
 
 def deviation(centred_entries: Tensor) -> Tensor:
