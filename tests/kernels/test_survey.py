@@ -18,7 +18,7 @@ from wsa_kernels.quantiles import quantiles
 
 OPERATIONS = (absolute_sums, extrema, histogram, moments, quantiles)
 # out and in of updates above the most entries that are sorted, but for the last
-SHAPES = [(300, 260, 1), (300, 260, 3), (1, 70_001, 1), (270, 300, 8), (20, 30, 3)]
+SHAPES = [(400, 350, 1), (400, 350, 3), (1, 140_001, 1), (370, 360, 8), (20, 30, 3)]
 Change = Callable[[Tensor], Tensor]
 FAMILIES: dict[str, Change] = {
     "normal": lambda up: up,
@@ -112,8 +112,8 @@ def test_large_updates_are_traversed_once_for_all_operations(
 def test_an_update_with_too_many_entries_in_one_bin_is_sorted(
     random_matrices: Any, pack_delta: Any
 ) -> None:
-    up, down = random_matrices(1, 300, 2), random_matrices(1, 2, 300)
-    up[:, :30] = 0
+    up, down = random_matrices(1, 400, 2), random_matrices(1, 2, 400)
+    up[:, :40] = 0
     matrices = pack_delta((up, down))
     found, wanted = quantiles(matrices), quantiles(exact(matrices))
     assert off(found.differential, wanted.differential, 1.0) <= 1e-5
@@ -122,7 +122,7 @@ def test_an_update_with_too_many_entries_in_one_bin_is_sorted(
 
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_a_constant_update_has_a_mean_and_nothing_else(value: float, pack_delta: Any) -> None:
-    matrices = pack_delta((torch.full((1, 300, 2), value), torch.ones(1, 2, 300)))
+    matrices = pack_delta((torch.full((1, 400, 2), value), torch.ones(1, 2, 400)))
     found = quantiles(matrices)
     assert torch.equal(found.values, torch.full_like(found.values, 2 * value))
     assert (moments(matrices).mean == 2 * value).all()
