@@ -47,4 +47,12 @@ def extrema_compiled(matrices: Matrices) -> Extrema:
     return extrema_reference(matrices)
 
 
-extrema = Operation("extrema", extrema_reference, extrema_compiled)
+def extrema_triton(matrices: Matrices) -> Extrema:
+    """Compute on a GPU, every layer in one launch, which the moments share."""
+    from wsa_kernels.fused.statistics import statistics
+
+    found = statistics(matrices)
+    return Extrema(found.minimum.float(), found.maximum.float(), found.max_abs.float())
+
+
+extrema = Operation("extrema", extrema_reference, extrema_compiled, extrema_triton)

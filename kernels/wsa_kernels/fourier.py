@@ -8,7 +8,7 @@ has two marginal spectra instead: energies summed over the input axis, then over
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import factored
 from wsa_kernels.layerwise import Part, gathered
-from wsa_kernels.matrices import Delta, Factors, Matrices, working
+from wsa_kernels.matrices import Delta, Factors, Matrices, Tile, working, working_dtype
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, logarithm, ratio, total
 
@@ -27,6 +27,13 @@ BANDS = 8
 FEATURES = LEADING + 4 + BANDS + 2
 # Powers below count as 0: this part of the greatest, and what float64 leaves of the whole.
 FLOOR, ROUNDING = 1e-12, 1e-24
+
+
+# Maps half spectra of a shape, [B, A, H] complex, and their energies at zero, [B, A], both added
+# up over A, to the 24 features, [B, 24].
+Describe = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+# Maps a tile to its layers' means, [B], and what is left of their entries, [B, n], in float64.
+Centre = Callable[[Tile], tuple[Tensor, Tensor]]
 
 
 class Fourier(NamedTuple):
@@ -85,10 +92,10 @@ class Described(NamedTuple):
     above: Tensor  # [B, K]
 
 
-Describe = Callable[[Powers], Described]
+Rest = Callable[[Powers], Described]
 
 
-def _describe(powers: Powers) -> Described:
+def _rest(powers: Powers) -> Described:
     """Describe magnitudes, and what is left of the powers above the floor."""
     parts, dc, greatest = powers
     count, unit, zero = 1 + parts.shape[-1], greatest.sqrt(), (dc / greatest).sqrt()
@@ -128,12 +135,16 @@ def _greatest(values: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(found, axis=-1)).flip(-1)
 
 
-def _features(powers: Powers, table: Frequencies, describe: Describe) -> Tensor:
-    """Map powers, in the table's order, to the 24 features."""
+def _describe(
+    rest: Rest, dtype: torch.dtype, spectra: Tensor, zero: Tensor, shape: tuple[int, int]
+) -> Tensor:
+    """Map spectra to the 24 features; see `Describe`. Parts of their energies are of a dtype."""
+    table = frequencies(*shape)
+    powers = Powers.of(_energies(spectra, table, shape), zero.sum(1), dtype)
     if not powers.parts.shape[-1]:
         return _of_one_entry(powers.dc)
     leading = _leading(powers)
-    scalars, above = describe(powers)
+    scalars, above = rest(powers)
     mean_std_dc, energy, flatness = torch.split(scalars, [3, 1, 1], -1)
     whole, bands = total(above), torch.split(above, list(table.bands), -1)
     sums = [*(total(band) for band in bands), total(above * table.radii.to(above))]
@@ -153,50 +164,49 @@ def _of_one_entry(dc: Tensor) -> Tensor:
 
 
 def _half_spectrum(signals: Tensor) -> Tensor:
-    """Return |orthonormal real FFT|^2 of [B, ..., n] over all axes but the first, [B, F]."""
+    """Return the orthonormal real FFT of [B, ..., n] over all axes but the first."""
     axes = tuple(range(1, signals.ndim))
     if signals.is_cuda:
-        transform = torch.fft.rfftn(signals, dim=axes, norm="ortho")
+        spectra: Tensor = torch.fft.rfftn(signals, dim=axes, norm="ortho")
+        return spectra
+    # one transform after another: torch's batched ones round otherwise in another batch
+    return torch.from_numpy(np.fft.rfftn(signals.numpy(), axes=axes, norm="ortho"))
+
+
+def _energies(spectra: Tensor, table: Frequencies, shape: tuple[int, int]) -> Tensor:
+    """Return the energies of [B, A, H] in the table's order, added up over A, [B, K]."""
+    square = torch.view_as_real(spectra).square()
+    power = square[..., 0] + square[..., 1]
+    if shape[0] == 1:  # in order as they are; picking them out took a tenth of the whole time
+        power = power[..., 1:]
     else:
-        # one transform after another: torch's batched ones round otherwise in another batch
-        transform = torch.from_numpy(np.fft.rfftn(signals.numpy(), axes=axes, norm="ortho"))
-    square = torch.view_as_real(transform.flatten(1)).square()
-    return square[..., 0] + square[..., 1]
+        power = power.index_select(-1, table.places.to(power.device))
+    return power.squeeze(1) if power.shape[1] == 1 else power.sum(1)
 
 
-def _energies(signals: Tensor, table: Frequencies) -> Tensor:
-    """Return the energies of [B, rows, cols] or [B, n] in the table's order, [B, K]."""
-    half = _half_spectrum(signals)
-    if signals.ndim == 2:
-        return half[:, 1:]
-    return half.index_select(-1, table.places.to(signals.device))
+def _centre(tile: Tile) -> tuple[Tensor, Tensor]:
+    return centred(working(tile.values).flatten(0, 1).contiguous().flatten(1))
 
 
-def _matrix_features(values: Tensor, describe: Describe) -> Tensor:
-    """Map stored matrices [B, rows, cols] to [B, 24]."""
-    rows, cols = values.shape[1:]
-    # a column's spectrum is that of a row
-    shape = (rows, cols) if min(rows, cols) > 1 else (1, rows * cols)
-    some = centred(values.flatten(1))
-    signals = some.entries.view(-1, *shape) if shape[0] > 1 else some.entries
-    table = frequencies(*shape)
-    energies, dc = _energies(signals, table), some.mean.square() * (rows * cols)
-    return _features(Powers.of(energies, dc, values.dtype), table, describe)
+def _factor_parts(matrices: Factors, centre: Centre, describe: Describe) -> Iterator[Part]:
+    for tile in matrices.tiles():
+        rows, cols = tile.values.shape[2:]
+        # a column's spectrum is that of a row
+        shape = (rows, cols) if min(rows, cols) > 1 else (1, rows * cols)
+        mean, entries = centre(tile)
+        signals = entries.view(-1, *shape) if shape[0] > 1 else entries
+        spectra = _half_spectrum(signals).flatten(1).unsqueeze(1)
+        zero = mean.square().unsqueeze(-1) * (rows * cols)
+        yield Part(tile.adapters, tile.layers, describe(spectra, zero, shape))
 
 
 def _marginal_features(signals: Tensor, describe: Describe) -> Tensor:
     """Map [B, R, n], whose energies add up over R, to [B, 24]."""
     count, rank, length = signals.shape
-    some, table = centred(signals.flatten(0, 1)), frequencies(1, length)
-    energies = _energies(some.entries, table).reshape(count, rank, -1).sum(1)
-    dc = some.mean.square().view(count, rank).sum(1) * length
-    return _features(Powers.of(energies, dc, signals.dtype), table, describe)
-
-
-def _factor_parts(matrices: Factors, describe: Describe) -> Iterator[Part]:
-    for adapters, layers, values in matrices.tiles():
-        batch = working(values).flatten(0, 1).contiguous()
-        yield Part(adapters, layers, _matrix_features(batch, describe))
+    mean, entries = centred(signals.flatten(0, 1))
+    spectra = _half_spectrum(entries).view(count, rank, -1)
+    zero = (mean.square() * length).view(count, rank)
+    return describe(spectra, zero, (1, length))
 
 
 def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
@@ -206,21 +216,34 @@ def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
         yield Part(part.adapters, part.modules, features)
 
 
-def _fourier(matrices: Matrices, describe: Describe) -> Fourier:
+def _fourier(matrices: Matrices, centre: Centre, describe: Describe) -> Fourier:
     if isinstance(matrices, Delta):
         parts = _delta_parts(matrices, describe)
         return Fourier(*gathered(matrices, parts, (2 * FEATURES,)))
-    return Fourier(*gathered(matrices, _factor_parts(matrices, describe), (FEATURES,)))
+    return Fourier(*gathered(matrices, _factor_parts(matrices, centre, describe), (FEATURES,)))
+
+
+def _by_library(matrices: Matrices, rest: Rest) -> Fourier:
+    # an update's narrow factors are few, and its marginal spectra may be steep
+    dtype = torch.float64 if isinstance(matrices, Delta) else working_dtype(matrices.flat)
+    return _fourier(matrices, _centre, partial(_describe, rest, dtype))
 
 
 def fourier_reference(matrices: Matrices) -> Fourier:
     """Compute eagerly."""
-    return _fourier(matrices, _describe)
+    return _by_library(matrices, _rest)
 
 
 def fourier_compiled(matrices: Matrices) -> Fourier:
     """Compute with the library's FFT and compiled code for what follows it."""
-    return _fourier(matrices, compiled(_describe, any_shape=True))
+    return _by_library(matrices, compiled(_rest, any_shape=True))
 
 
-fourier = Operation("fourier", fourier_reference, fourier_compiled)
+def fourier_triton(matrices: Matrices) -> Fourier:
+    """Compute on a GPU with the library's FFT, and fused code before and after it."""
+    from wsa_kernels.fused.bands import centre, describe
+
+    return _fourier(matrices, partial(centre, matrices), describe)
+
+
+fourier = Operation("fourier", fourier_reference, fourier_compiled, fourier_triton)

@@ -122,7 +122,7 @@ def _summarise(
     scalars = [
         entropy(ranges),
         entropy(z),
-        -entropy(z) - (z * _normal_shares().log().to(z.device)).sum(-1),
+        -entropy(z) - (z * normal_shares().log().to(z.device)).sum(-1),
         _outside(z, 2),
         _outside(z, 3),
         near_zero,
@@ -139,7 +139,7 @@ def _outside(z: Tensor, bound: int) -> Tensor:
 
 
 @cache
-def _normal_shares() -> Tensor:
+def normal_shares() -> Tensor:
     """Return the standard normal's share of each of the 64 bins; the normal is even."""
     edges = [-4 + 8 * i / Z_BINS for i in range(1, Z_BINS // 2 + 1)]
     below = [0.0, *(math.erfc(-edge / math.sqrt(2)) / 2 for edge in edges)]
@@ -158,4 +158,11 @@ def histogram_compiled(matrices: Matrices) -> Histogram:
     return Histogram(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
-histogram = Operation("histogram", histogram_reference, histogram_compiled)
+def histogram_triton(matrices: Matrices) -> Histogram:
+    """Compute on a GPU, every layer in one launch after that of the statistics."""
+    from wsa_kernels.fused.bins import bins
+
+    return Histogram(*bins(matrices))
+
+
+histogram = Operation("histogram", histogram_reference, histogram_compiled, histogram_triton)

