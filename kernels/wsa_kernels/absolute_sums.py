@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from wsa_kernels.layerwise import per_layer
 from wsa_kernels.matrices import Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import column_total, total
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 WIDTHS = (1, 1, 1)
 
@@ -31,14 +34,19 @@ def _core(values: Tensor) -> Tensor:
     return torch.stack([total(rows), column_total(size).amax(-1), rows.amax(-1)], -1)
 
 
+def _of_survey(found: Survey) -> Tensor:
+    return found.absolute
+
+
 def absolute_sums_reference(matrices: Matrices) -> AbsoluteSums:
     """Compute eagerly."""
-    return AbsoluteSums(*per_layer(matrices, _core, WIDTHS))
+    return AbsoluteSums(*per_layer(matrices, _core, WIDTHS, _of_survey))
 
 
 def absolute_sums_compiled(matrices: Matrices) -> AbsoluteSums:
-    """Compute with one compiled function per shape."""
-    return AbsoluteSums(*per_layer(matrices, compiled(_core), WIDTHS))
+    """Compute with one compiled function for all shapes."""
+    core = compiled(_core, any_shape=True)
+    return AbsoluteSums(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
 absolute_sums = Operation("absolute_sums", absolute_sums_reference, absolute_sums_compiled)
