@@ -131,7 +131,7 @@ def differential(counted: Counted) -> Tensor:
         return torch.zeros_like(counted.low)
     m = min(round(math.sqrt(count)), (count - 1) // 2)
     number = min(count, SPACINGS)
-    ranks = (torch.arange(number, device=counted.low.device) + 0.5) * (count / number) - 0.5
+    ranks = ((torch.arange(number, device=counted.low.device) + 0.5) * (count / number)).floor()
     ends = torch.stack([(ranks - m).clamp_min(0), (ranks + m).clamp_max(count - 1)]).double()
     first, last = (counted.place(each.expand(len(counted.low), -1)) for each in ends)
     apart = last.floor() > first.floor()

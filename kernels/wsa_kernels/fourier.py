@@ -8,7 +8,7 @@ has two marginal spectra instead: energies summed over the input axis, then over
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import factored
 from wsa_kernels.layerwise import Part, gathered
-from wsa_kernels.matrices import Delta, Factors, Matrices
+from wsa_kernels.matrices import Delta, Factors, Matrices, Tile
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, ratio, total
 
@@ -29,8 +29,13 @@ FEATURES = LEADING + 4 + BANDS + 2
 FLOOR, ROUNDING = 1e-12, 1e-24
 
 
-# Maps powers [B, 1 + K], radii [K] and the sizes of the bands to features.
-Describe = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
+# Maps half spectra of a shape, [B, A, H] complex, and their energies at zero, [B, A], both added
+# up over A, to the 24 features, [B, 24].
+Describe = Callable[[Tensor, Tensor, tuple[int, int]], Tensor]
+# Maps a tile to its layers' means, [B], and what is left of their entries, [B, n], in float64.
+Centre = Callable[[Tile], tuple[Tensor, Tensor]]
+# Maps powers [B, 1 + K], radii [K] and the sizes of the bands to all but the leading ten.
+Rest = Callable[[Tensor, Tensor, tuple[int, ...]], Tensor]
 
 
 class Fourier(NamedTuple):
@@ -63,7 +68,7 @@ def frequencies(rows: int, cols: int) -> Frequencies:
     return Frequencies(torch.from_numpy(places), radii, tuple(counts.tolist()))
 
 
-def _describe(power: Tensor, radii: Tensor, bands: tuple[int, ...]) -> Tensor:
+def _rest(power: Tensor, radii: Tensor, bands: tuple[int, ...]) -> Tensor:
     """Map [B, 1 + K] powers, zero frequency first, to all features but the leading ten, [B, 15].
 
     The last is the energy over all frequencies.
@@ -102,54 +107,55 @@ def _leading(power: Tensor) -> Tensor:
     return torch.from_numpy(np.sort(found, axis=-1)).flip(-1)
 
 
-def _features(power: Tensor, table: Frequencies, describe: Describe) -> Tensor:
-    """Map [B, 1 + K] powers, in the table's order, to the 24 features."""
+def _describe(rest: Rest, spectra: Tensor, zero: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Map spectra to the 24 features; see `Describe`."""
+    table = frequencies(*shape)
+    power = spectra.real.square() + spectra.imag.square()
+    power = power.index_select(-1, table.places.to(power.device))
+    power = torch.cat([zero.unsqueeze(-1), power], -1)
+    # a sum of one spectrum is a copy of it, one twentieth of the whole time
+    power = power.sum(1) if power.shape[1] > 1 else power.squeeze(1)
     leading = _leading(power)
-    rest = describe(power, table.radii.to(power.device), table.bands)
-    mean_std_dc, bands_to_flatness, energy = torch.split(rest, [3, BANDS + 2, 1], -1)
+    found = rest(power, table.radii.to(power.device), table.bands)
+    mean_std_dc, bands_to_flatness, energy = torch.split(found, [3, BANDS + 2, 1], -1)
     concentration = ratio(leading.sum(-1, keepdim=True), energy)
     return torch.cat([leading.sqrt(), mean_std_dc, concentration, bands_to_flatness], -1)
 
 
 def _half_spectrum(signals: Tensor) -> Tensor:
-    """Return |orthonormal real FFT|^2 of [B, ..., n] over all axes but the first."""
+    """Return the orthonormal real FFT of [B, ..., n] over all axes but the first."""
     axes = tuple(range(1, signals.ndim))
     if signals.is_cuda:
-        transform = torch.fft.rfftn(signals, dim=axes, norm="ortho")
-    else:
-        # one transform after another: torch's batched ones round otherwise in another batch
-        transform = torch.from_numpy(np.fft.rfftn(signals.numpy(), axes=axes, norm="ortho"))
-    power: Tensor = transform.real.square() + transform.imag.square()
-    return power
+        spectra: Tensor = torch.fft.rfftn(signals, dim=axes, norm="ortho")
+        return spectra
+    # one transform after another: torch's batched ones round otherwise in another batch
+    return torch.from_numpy(np.fft.rfftn(signals.numpy(), axes=axes, norm="ortho"))
 
 
-def _matrix_features(values: Tensor, describe: Describe) -> Tensor:
-    """Map stored matrices [B, rows, cols] to [B, 24]."""
-    rows, cols = values.shape[1:]
-    # a column's spectrum is that of a row
-    shape = (rows, cols) if min(rows, cols) > 1 else (1, rows * cols)
-    mean, entries, _ = centred(values.flatten(1))
-    signals = entries.view(-1, *shape) if shape[0] > 1 else entries
-    table = frequencies(*shape)
-    power = _half_spectrum(signals).flatten(1).index_select(-1, table.places.to(values.device))
-    dc = mean.square().unsqueeze(-1) * (rows * cols)
-    return _features(torch.cat([dc, power], -1), table, describe)
+def _centre(tile: Tile) -> tuple[Tensor, Tensor]:
+    mean, entries, _ = centred(tile.values.double().flatten(0, 1).contiguous().flatten(1))
+    return mean, entries
+
+
+def _factor_parts(matrices: Factors, centre: Centre, describe: Describe) -> Iterator[Part]:
+    for tile in matrices.tiles():
+        rows, cols = tile.values.shape[2:]
+        # a column's spectrum is that of a row
+        shape = (rows, cols) if min(rows, cols) > 1 else (1, rows * cols)
+        mean, entries = centre(tile)
+        signals = entries.view(-1, *shape) if shape[0] > 1 else entries
+        spectra = _half_spectrum(signals).flatten(1).unsqueeze(1)
+        zero = mean.square().unsqueeze(-1) * (rows * cols)
+        yield Part(tile.adapters, tile.layers, describe(spectra, zero, shape))
 
 
 def _marginal_features(signals: Tensor, describe: Describe) -> Tensor:
     """Map [B, R, n], whose energies add up over R, to [B, 24]."""
     count, rank, length = signals.shape
     mean, entries, _ = centred(signals.flatten(0, 1))
-    table = frequencies(1, length)
-    power = _half_spectrum(entries).index_select(-1, table.places.to(signals.device))
-    power = torch.cat([mean.square().unsqueeze(-1) * length, power], -1)
-    return _features(power.view(count, rank, -1).sum(1), table, describe)
-
-
-def _factor_parts(matrices: Factors, describe: Describe) -> Iterator[Part]:
-    for adapters, layers, values in matrices.tiles():
-        batch = values.double().flatten(0, 1).contiguous()
-        yield Part(adapters, layers, _matrix_features(batch, describe))
+    spectra = _half_spectrum(entries).view(count, rank, -1)
+    zero = (mean.square() * length).view(count, rank)
+    return describe(spectra, zero, (1, length))
 
 
 def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
@@ -159,21 +165,28 @@ def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
         yield Part(part.adapters, part.modules, features)
 
 
-def _fourier(matrices: Matrices, describe: Describe) -> Fourier:
+def _fourier(matrices: Matrices, centre: Centre, describe: Describe) -> Fourier:
     if isinstance(matrices, Delta):
         parts = _delta_parts(matrices, describe)
         return Fourier(*gathered(matrices, parts, (2 * FEATURES,)))
-    return Fourier(*gathered(matrices, _factor_parts(matrices, describe), (FEATURES,)))
+    return Fourier(*gathered(matrices, _factor_parts(matrices, centre, describe), (FEATURES,)))
 
 
 def fourier_reference(matrices: Matrices) -> Fourier:
     """Compute eagerly."""
-    return _fourier(matrices, _describe)
+    return _fourier(matrices, _centre, partial(_describe, _rest))
 
 
 def fourier_compiled(matrices: Matrices) -> Fourier:
     """Compute with the library's FFT and compiled code for what follows it."""
-    return _fourier(matrices, compiled(_describe))
+    return _fourier(matrices, _centre, partial(_describe, compiled(_rest)))
 
 
-fourier = Operation("fourier", fourier_reference, fourier_compiled)
+def fourier_triton(matrices: Matrices) -> Fourier:
+    """Compute on a GPU with the library's FFT, and fused code before and after it."""
+    from wsa_kernels.fused.bands import centre, describe
+
+    return _fourier(matrices, partial(centre, matrices), describe)
+
+
+fourier = Operation("fourier", fourier_reference, fourier_compiled, fourier_triton)

@@ -82,7 +82,7 @@ def _core(place: Callable[[Tensor], Places]) -> Core:
         entropies = [
             torch.special.entr(ranges).sum(-1),
             torch.special.entr(z).sum(-1),
-            torch.xlogy(z, z / _normal_shares().to(z.device)).sum(-1),
+            torch.xlogy(z, z / normal_shares().to(z.device)).sum(-1),
         ]
         found = torch.cat([z, torch.stack(entropies, -1), shares], -1)
         return found.masked_fill(constant.unsqueeze(-1), 0.0)
@@ -91,7 +91,7 @@ def _core(place: Callable[[Tensor], Places]) -> Core:
 
 
 @cache
-def _normal_shares() -> Tensor:
+def normal_shares() -> Tensor:
     """Return the standard normal's share of each of the 64 bins; the normal is even."""
     edges = [-4 + 8 * i / Z_BINS for i in range(1, Z_BINS // 2 + 1)]
     below = [0.0, *(math.erfc(-edge / math.sqrt(2)) / 2 for edge in edges)]
@@ -109,4 +109,11 @@ def histogram_compiled(matrices: Matrices) -> Histogram:
     return Histogram(*per_layer(matrices, _core(compiled(_place)), WIDTHS))
 
 
-histogram = Operation("histogram", histogram_reference, histogram_compiled)
+def histogram_triton(matrices: Matrices) -> Histogram:
+    """Compute on a GPU, every layer in one launch after that of the statistics."""
+    from wsa_kernels.fused.bins import bins
+
+    return Histogram(*bins(matrices))
+
+
+histogram = Operation("histogram", histogram_reference, histogram_compiled, histogram_triton)

@@ -180,10 +180,11 @@ def quantiles_compiled(matrices: Matrices) -> Quantiles:
 
 def quantiles_triton(matrices: Matrices) -> Quantiles:
     """Compute on a GPU: a stored layer by one sort in registers, an update by counting it."""
-    if isinstance(matrices, Factors):
-        raise NotImplementedError
     from wsa_kernels.fused.fine_counts import fine_histograms
+    from wsa_kernels.fused.order import stored_parts
 
+    if isinstance(matrices, Factors):
+        return Quantiles(*gathered(matrices, stored_parts(matrices), WIDTHS))
     parts = (
         Part(adapters, modules, from_counts(histogram))
         for adapters, modules, histogram in fine_histograms(matrices)

@@ -61,8 +61,8 @@ def _fine_counts_kernel(
         for left in range(0, into, SIDE):
             cols = left + tl.arange(0, SIDE)
             tile = update_tile(up, down, rows, cols, out, into, rank, scale, RANK)
-            bins = tl.minimum(tl.maximum((tile - low) * per_unit, 0.0), BINS - 1.0)
             valid = (rows < out)[:, None] & (cols < into)[None, :]
+            bins = tl.clamp(tl.where(valid, tile - low, 0.0) * per_unit, 0.0, BINS - 1.0)
             tl.atomic_add(out_ptr + place * BINS + bins.to(tl.int32), 1, mask=valid, sem="relaxed")
 
 
@@ -108,7 +108,7 @@ BUILDS = tuple(
         {"flat_ptr": pointer, **_TYPES},
         {"RANK": rank, "SIDE": SIDE, "BINS": BINS},
         warps=WARPS,
-        registers=232,
+        registers=255,
         instructions=("RED",),
     )
     for pointer, rank in (("*fp32", 1), ("*fp32", 8), ("*fp32", 16), ("*fp16", 16))

@@ -8,16 +8,21 @@ import torch
 from torch import Tensor
 
 from wsa_kernels.extrema import extrema
+from wsa_kernels.fourier import fourier
+from wsa_kernels.histogram import histogram
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
 from wsa_kernels.operation import Operation
+from wsa_kernels.quantiles import quantiles
 
 Place = Callable[[Matrices], Matrices]
 
-OPERATIONS: list[Operation[Any]] = [moments, extrema]
+OPERATIONS: list[Operation[Any]] = [moments, extrema, quantiles, histogram, fourier]
 # relative to the greatest true value of a field; features.md
 TOLERANCE = 1e-6
 TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
+# an update is counted, not sorted, and an entry within rounding of an edge falls to either side
+OF_UPDATES = {"quantiles": 2e-2, "histogram": 2e-2}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 # one entry, below, at and one above a block of 512 and of 2,048; tall, wide and square
 SHAPES = [(1, 1), (1, 511), (512, 1), (3, 171), (40, 33), (5, 1000)]
@@ -31,13 +36,15 @@ def truth(matrices: Matrices) -> Matrices:
     return Factors(flat, matrices.layout)
 
 
-def hold_to_truth(operation: Operation[Any], matrices: Matrices) -> None:
+def hold_to_truth(
+    operation: Operation[Any], matrices: Matrices, tolerance: float = TOLERANCE
+) -> None:
     found, wanted = operation(matrices, backend="triton"), operation(truth(matrices))
     for name in found._fields:
         one, true = getattr(found, name).cpu().double(), getattr(wanted, name)
         assert getattr(found, name).dtype == torch.float32 and one.shape == true.shape
         off = (one - true).abs().max() / true.abs().max().clamp_min(1e-300)
-        assert off <= TOLERANCES.get(name, TOLERANCE), (
+        assert off <= TOLERANCES.get(name, tolerance), (
             f"{operation.name}.{name} is off by {off:.1e}"
         )
 
@@ -62,8 +69,11 @@ def test_a_kernel_agrees_with_its_reference_on_stored_matrices(
     hold_to_truth(operation, place(pack_factors(*layers)))
 
 
-@pytest.mark.parametrize("rank", [1, 3, 16])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "rank"),
+    [(DTYPES[0], 1), (DTYPES[0], 3), (DTYPES[0], 16), (DTYPES[1], 16), (DTYPES[2], 3)],
+    ids=str,
+)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_a_kernel_agrees_with_its_reference_on_updates(
     operation: Operation[Any],
@@ -79,7 +89,8 @@ def test_a_kernel_agrees_with_its_reference_on_updates(
     ]
     scale = random_matrices(3, len(modules), seed=9)
     cast = [(up.to(dtype), down.to(dtype)) for up, down in modules]
-    hold_to_truth(operation, place(pack_delta(*cast, scale=scale)))
+    tolerance = OF_UPDATES.get(operation.name, TOLERANCE)
+    hold_to_truth(operation, place(pack_delta(*cast, scale=scale)), tolerance)
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1])
