@@ -19,8 +19,8 @@ from wsa.case import Answer
 # The truth, in float64, is computed for so many adapters, spread over all of them.
 SAMPLE = 16
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
-# What an adapter more costs is told by this many against one.
-FEW = 4
+# What an adapter more costs is told by this many against one; a slow contender gets two at least.
+FEW, LEAST_ADAPTERS = 4, 2
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def _few(entry: Entry, ground: Ground, clock: Clock) -> int | None:
     each = max(0.0, (taken(few) - one) / (few - 1))
     if one + each * (count - 1) <= longest:
         return None
-    return max(1, min(len(ground.rows), int(longest / each)))
+    return min(len(ground.rows), max(LEAST_ADAPTERS, int(longest / each)))
 
 
 def _error(ground: Ground, answer: Any, few: int | None) -> float:
