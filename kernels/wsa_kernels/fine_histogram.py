@@ -18,6 +18,9 @@ from wsa_kernels.reductions import ratio
 
 BINS = 1 << 15
 REACH = 10.0  # of s
+# A product of two normal factors has 1 in 400 entries in its fullest bin. Fuller ones, of heavy
+# tails or many equal entries, hide Vasicek's spacings inside: such layers are sorted.
+MOST_IN_A_BIN = 1 / 128
 # Places at which Vasicek's spacings are averaged; they change little from one to the next.
 SPACINGS = 1 << 13
 
@@ -36,6 +39,11 @@ def fine_range(minimum: Tensor, maximum: Tensor, mean: Tensor, std: Tensor) -> t
     """Return the low and the high end of the bins, in float32 as entries are placed in it."""
     low = torch.maximum(minimum, mean - REACH * std)
     return low.float(), torch.minimum(maximum, mean + REACH * std).float()
+
+
+def crowded(counts: Tensor) -> Tensor:
+    """Say which layers have too many entries in one bin to be described by counts, [B] bool."""
+    return counts.amax(-1) > MOST_IN_A_BIN * counts.sum(-1)
 
 
 class Counted:

@@ -100,6 +100,16 @@ class Delta:
             up, down = module_class.up.view(self.flat), module_class.down.view(self.flat)
             yield Pairs(modules, up, down, self.scale[:, modules])
 
+    def update(self, adapter: int, module: int) -> Tensor:
+        """Form one update, [out, in]."""
+        up, down = (self._factor(adapter, layer) for layer in self.layout.pairs[module])
+        formed = product(up, down) * self.scale[adapter, module].double()
+        return formed.to(working_dtype(self.flat))
+
+    def _factor(self, adapter: int, layer: int) -> Tensor:
+        (rows, cols), start = self.layout.shapes[layer], self.layout.offsets[layer]
+        return self.flat[adapter, start : start + rows * cols].view(rows, cols).double()
+
     @property
     def are_surveyed(self) -> bool:
         """Tell whether large updates are counted, not sorted: float64 asks for the truth itself."""

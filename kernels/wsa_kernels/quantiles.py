@@ -6,7 +6,7 @@ Order statistics are exact; interpolation (numpy's default, linear) is done in f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from wsa_kernels.compilation import compiled
 from wsa_kernels.fine_histogram import (
     Counted,
     FineHistogram,
+    crowded,
     differential,
     gini,
     median_deviation,
@@ -24,7 +25,7 @@ from wsa_kernels.fine_histogram import (
     trimmed_mean,
 )
 from wsa_kernels.layerwise import Core, Part, gathered, per_layer
-from wsa_kernels.matrices import Factors, Matrices
+from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import centred, deviation, logarithm, ratio, total
 
@@ -237,16 +238,24 @@ def quantiles_compiled(matrices: Matrices) -> Quantiles:
 
 def quantiles_triton(matrices: Matrices) -> Quantiles:
     """Compute on a GPU: a stored layer by one sort in registers, an update by counting it."""
-    from wsa_kernels.fused.fine_counts import fine_histograms
     from wsa_kernels.fused.order import stored_parts
 
     if isinstance(matrices, Factors):
         return Quantiles(*gathered(matrices, stored_parts(matrices), WIDTHS))
-    parts = (
-        Part(adapters, modules, from_counts(histogram))
-        for adapters, modules, histogram in fine_histograms(matrices)
-    )
-    return Quantiles(*gathered(matrices, parts, WIDTHS))
+    return Quantiles(*gathered(matrices, _counted_parts(matrices), WIDTHS))
+
+
+def _counted_parts(matrices: Delta) -> Iterator[Part]:
+    """Yield what the counts of updates tell; those that counts cannot describe are sorted."""
+    from wsa_kernels.fused.fine_counts import fine_histograms
+
+    for adapters, modules, histogram in fine_histograms(matrices):
+        found = from_counts(histogram)
+        for row in crowded(histogram.counts).nonzero().flatten().tolist():
+            adapter, place = divmod(row, len(modules))
+            update = matrices.update(adapters.start + adapter, int(modules[place]))
+            found[row] = from_entries(update.view(1, -1))[0]
+        yield Part(adapters, modules, found)
 
 
 quantiles = Operation("quantiles", quantiles_reference, quantiles_compiled, quantiles_triton)

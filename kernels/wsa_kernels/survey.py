@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wsa_kernels.fine_histogram import BINS, FineHistogram
+from wsa_kernels.fine_histogram import BINS, FineHistogram, crowded
 from wsa_kernels.gram import gram, product
 from wsa_kernels.histogram import NEAR_ZERO, RANGE_BINS, Z_BINS
 from wsa_kernels.matrices import Delta, working_dtype
@@ -25,9 +25,6 @@ from wsa_kernels.reductions import total
 MOST_SORTED = 1 << 17
 # A multiple of a z bin; all quantiles from 0.01 to 0.99 lie within 9.95 s of the mean (Cantelli).
 REACH = 16.0  # of s; a bin is 9.8e-4 s wide
-# A product of two normal factors has 1 in 400 entries in its fullest bin. Fuller ones, of heavy
-# tails or many equal entries, hide Vasicek's spacings inside: such updates are sorted.
-MOST_IN_A_BIN = 1 / 128
 BLOCK = 1 << 16  # entries: 512 KiB of float64
 
 
@@ -121,7 +118,7 @@ def _traverse(up: Tensor, down: Tensor, mean: float, std: float, room: Room) -> 
 
 def _order(entries: Tensor, counts: Tensor, mean: Tensor, std: Tensor, l1: Tensor) -> Tensor:
     """Return the fields of `Quantiles`, from counts unless too many entries are in one bin."""
-    if counts.max() > MOST_IN_A_BIN * entries.numel():
+    if crowded(counts):
         return from_entries(entries.view(1, -1))[0]
     ends = (mean - REACH * std, mean + REACH * std)
     histogram = FineHistogram(*(each.unsqueeze(0) for each in (counts, *ends, l1, std)))
