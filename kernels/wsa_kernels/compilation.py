@@ -6,6 +6,7 @@ import types
 import warnings
 from collections.abc import Callable, Hashable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, TypeVar, cast
 
 import torch
@@ -44,7 +45,7 @@ def compiled(function: Function, any_shape: bool = False) -> Function:
     refused: list[Exception] = []
 
     def call(batch: Batch, *rest: Any) -> Any:
-        if refused or not _compiler_exists(_tensors(batch)[0].device.type):
+        if refused or not compiler_exists(_tensors(batch)[0].device.type):
             return function(batch, *rest)
         kinds = [_kind(each, any_shape) for each in _tensors(batch)]
         key = (*kinds, *(_kind(each) for each in rest))
@@ -108,17 +109,19 @@ def _kind(argument: Any, any_shape: bool | None = None) -> Hashable:
 
 
 @cache
-def _compiler_exists(device: str) -> bool:
-    """Ask once whether code for a device can be built; on the CPU that takes a C++ compiler."""
+def compiler_exists(device: str) -> bool:
+    """Ask once whether code for a device can be built.
+
+    On the CPU that takes a C++ compiler, elsewhere Triton, for torch.compile as for our kernels.
+    """
     if device != "cpu":
-        return True
+        return find_spec("triton") is not None or _fall_back("Triton is not installed")
     from torch._inductor import cpp_builder, exc
 
     try:
         cpp_builder.get_cpp_compiler()
     except exc.InvalidCxxCompiler:
-        _fall_back("no C++ compiler was found")
-        return False
+        return _fall_back("no C++ compiler was found")
     return True
 
 
@@ -130,11 +133,12 @@ def _failures() -> tuple[type[Exception], ...]:
     return (TorchDynamoException, CppCompileError, InvalidCxxCompiler, ConstraintViolationError)
 
 
-def _fall_back(reason: str) -> None:
+def _fall_back(reason: str) -> bool:
     _problems.append(reason)
     if len(_problems) == 1:
-        message = f"torch.compile is not used ({reason}); computing eagerly"
+        message = f"nothing is compiled ({reason}); computing eagerly"
         warnings.warn(message, CompileFallback, stacklevel=4)
+    return False
 
 
 def _first_line(failure: Exception) -> str:

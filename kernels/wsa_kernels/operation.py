@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from wsa_kernels.compilation import compiler_exists
 from wsa_kernels.matrices import Matrices
 
 Result = TypeVar("Result")
@@ -42,7 +43,8 @@ class Operation(Generic[Result]):
         """
         if not matrices.flat.is_cuda:
             return "reference"
-        return "triton" if self.triton and matrices.flat.dtype in FUSED else "compiled"
+        fused = self.triton and matrices.flat.dtype in FUSED and compiler_exists("cuda")
+        return "triton" if fused else "compiled"
 
     def form(self, backend: str) -> Callable[[Matrices], Result]:
         """Return one form; raises ValueError for a backend this operation does not have."""

@@ -30,7 +30,7 @@ def unasked() -> Iterator[None]:
 
 def forget() -> None:
     compilation._problems.clear()
-    compilation._compiler_exists.cache_clear()
+    compilation.compiler_exists.cache_clear()
 
 
 def double(values: Tensor) -> Tensor:
@@ -66,6 +66,15 @@ def test_without_a_compiler_one_warning_and_the_same_numbers(
     assert len(warned) == 1
     assert compilation.problem() == "no C++ compiler was found"
     assert all(torch.equal(a, b) for a, b in zip(found, extrema(matrices), strict=True))
+
+
+def test_without_triton_a_gpu_computes_eagerly_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compilation, "find_spec", lambda name: None)
+    with pytest.warns(compilation.CompileFallback, match="Triton is not installed"):
+        assert not compilation.compiler_exists("cuda")
+    assert compilation.problem() == "Triton is not installed"
 
 
 def test_a_compilation_that_fails_is_computed_eagerly_and_the_reason_kept(
