@@ -11,16 +11,18 @@ from wsa_kernels.extrema import extrema
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
 from wsa_kernels.operation import Operation
+from wsa_kernels.spectrum import spectrum
 
 Place = Callable[[Matrices], Matrices]
 
-OPERATIONS: list[Operation[Any]] = [moments, extrema]
+OPERATIONS: list[Operation[Any]] = [moments, extrema, spectrum]
+UPDATE_OPERATIONS: list[Operation[Any]] = [spectrum]
 # relative to the greatest true value of a field; features.md
 TOLERANCE = 1e-6
 TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 # one entry, below, at and one above a block of 512 and of 2,048; tall, wide and square
-SHAPES = [(1, 1), (1, 511), (512, 1), (3, 171), (40, 33), (5, 1000)]
+SHAPES = [(1, 1), (1, 511), (512, 1), (3, 171), (165, 8), (5, 1000)]
 MODULES = [(1, 1, 1), (17, 1, 40), (33, 3, 65)]
 
 
@@ -62,12 +64,41 @@ def test_a_kernel_agrees_with_its_reference_on_stored_matrices(
     hold_to_truth(operation, place(pack_factors(*layers)))
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("operation", UPDATE_OPERATIONS, ids=lambda each: each.name)
+def test_a_kernel_agrees_with_its_reference_on_updates(
+    operation: Operation[Any],
+    dtype: torch.dtype,
+    random_matrices: Any,
+    pack_delta: Any,
+    place: Place,
+) -> None:
+    modules = [
+        (random_matrices(3, out, rank, seed=1).to(dtype), random_matrices(3, rank, cols).to(dtype))
+        for out, rank, cols in MODULES
+    ]
+    scale = torch.tensor([[1.0, 0.5, -2.0], [0.0, 3.0, 1e-3], [1.0, 1.0, 1.0]])
+    hold_to_truth(operation, place(pack_delta(*modules, scale=scale)))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1])
+@pytest.mark.parametrize("operation", UPDATE_OPERATIONS, ids=lambda each: each.name)
+def test_a_constant_update_has_the_references_values(
+    operation: Operation[Any], value: float, pack_delta: Any, place: Place
+) -> None:
+    modules = [
+        (torch.full((2, out, rank), 0.3), torch.full((2, rank, cols), value))
+        for out, rank, cols in MODULES
+    ]
+    hold_to_truth(operation, place(pack_delta(*modules)))
+
+
 @pytest.mark.parametrize("value", [0.0, -0.1])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_a_constant_layer_has_the_references_values(
     operation: Operation[Any], value: float, pack_factors: Any, place: Place
 ) -> None:
-    layers = [torch.full((2, *shape), value) for shape in ((1, 1), (3, 171), (40, 33))]
+    layers = [torch.full((2, *shape), value) for shape in ((1, 1), (3, 171), (165, 8))]
     hold_to_truth(operation, place(pack_factors(*layers)))
 
 
