@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from wsa_kernels.absolute_sums import absolute_sums
 from wsa_kernels.extrema import extrema
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
 from wsa_kernels.operation import Operation
+from wsa_kernels.row_col_norms import row_col_norms
 from wsa_kernels.spectrum import spectrum
 
 Place = Callable[[Matrices], Matrices]
 
-OPERATIONS: list[Operation[Any]] = [moments, extrema, spectrum]
-UPDATE_OPERATIONS: list[Operation[Any]] = [spectrum]
+OPERATIONS: list[Operation[Any]] = [moments, extrema, absolute_sums, spectrum, row_col_norms]
+UPDATE_OPERATIONS: list[Operation[Any]] = [spectrum, row_col_norms]
 # relative to the greatest true value of a field; features.md
 TOLERANCE = 1e-6
 TOLERANCES = {"skewness": 2e-5, "kurtosis": 2e-5}
