@@ -6,7 +6,12 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 # bytes are compared only with threads pinned, and idle threads must not spin
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint
+# what a GPU machine's image usually lacks of what wsa and its tests need
+GPU_PYTHON_VERSION ?= 3.12
+GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo2 pydantic \
+	pydantic-core pytest-benchmark pytest-timeout typing-inspection
+
+.PHONY: demo test lint gpu-check wheels
 
 demo: .venv/demo
 	$(BIN)/wsa run --dataset digits --plugins all --layer-sets all,visual --view factors,delta --quick --output-dir out/demo
@@ -19,6 +24,20 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# On a machine with a GPU: native correctness, then every speed comparison, with the torch and
+# Triton that PYTHON has. What else it lacks is taken from wheels/, which `make wheels` fills on a
+# machine with a network; nothing is installed but into .gpu.
+gpu-check:
+	$(PYTHON) -c "import torch; torch.cuda.is_available() or exit('gpu-check needs a CUDA device; torch sees none')"
+	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target .gpu wheels/*.whl
+	PYTHONPATH=.gpu $(PYTHON) -m pytest -q -o filterwarnings=default tests/kernels/fused
+	PYTHONPATH=.gpu $(PYTHON) .gpu/bin/wsa bench --device cuda --check --json bench/results
+
+wheels: .venv/dev
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir wheels .
+	$(BIN)/pip download --quiet --no-deps --only-binary=:all: --dest wheels \
+		--python-version $(GPU_PYTHON_VERSION) --constraint constraints.txt $(GPU_WHEELS)
 
 .venv/demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -108,6 +108,7 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         source: str | None = None,
         distribution: str | None = None,
         version: int = 1,
+        group: str = "wsa",
     ) -> None:
         owner = distribution or f"dist-{name}"
         module = f"module_{owner}_{name}".replace("-", "_")
@@ -119,7 +120,7 @@ def install_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         (information / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: {owner}\nVersion: 1.0\n"
         )
-        (information / "entry_points.txt").write_text(f"[wsa]\n{name} = {module}\n")
+        (information / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
         importlib.invalidate_caches()
 
     yield install

@@ -27,7 +27,8 @@ def test_a_strangers_package_is_found_and_run(
 ) -> None:
     def wsa(*arguments: str) -> str:
         command = [str(Path(sys.executable).parent / "wsa"), *arguments]
-        environment = os.environ | {"PYTHONPATH": str(strangers_site)}
+        paths = [str(strangers_site), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -40,3 +41,5 @@ def test_a_strangers_package_is_found_and_run(
     results = json.loads(wsa("run", *data, *small, *places))
     assert {task["representation"] for task in results["tasks"]} == {"sign", "stats"}
     assert results["failures"] == {}
+    assert "sign: eager, loop" in wsa("bench", "--list")
+    assert wsa("bench", "sign", "--seconds", "0.01").count("8x40") == 2

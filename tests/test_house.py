@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"core": "wsa", "kernels": "wsa_kernels", "plugins": "wsa_plugins", "bench": "wsa_bench"}
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 # a command's signature is its flags, one line each
-COMMANDS = {ROOT / "core/wsa/cli/run.py", ROOT / "core/wsa/cli/extract.py"}
+COMMANDS = {ROOT / "core/wsa/cli" / f"{name}.py" for name in ("run", "extract", "bench")}
 # what the operations stand on; every other file of the kernels is an operation
 FOUNDATIONS = {"__init__", "layout", "matrices", "operation", "compilation", "layerwise"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
@@ -95,6 +95,23 @@ def test_every_kernel_has_a_test_of_the_same_stem() -> None:
     stems = {path.stem for path in (ROOT / "kernels/wsa_kernels").glob("*.py")} - FOUNDATIONS
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests/kernels").glob("test_*.py")}
     assert stems <= tests, stems - tests
+
+
+def test_every_kernel_has_a_bench_case_of_the_same_stem() -> None:
+    kernels = importlib.import_module("wsa_bench").wsa_bench_cases()
+    stems = {path.stem for path in (ROOT / "kernels/wsa_kernels").glob("*.py")}
+    named = {case.name for case in kernels}
+    files = {path.stem for path in (ROOT / "bench/wsa_bench").glob("*.py")}
+    operations = {stem for stem in stems if _is_operation(stem)}
+    assert operations
+    assert operations <= named & files
+
+
+def _is_operation(stem: str) -> bool:
+    operation = importlib.import_module("wsa_kernels.operation").Operation
+    return isinstance(
+        getattr(importlib.import_module(f"wsa_kernels.{stem}"), stem, None), operation
+    )
 
 
 def test_every_hook_is_in_the_plugin_guide() -> None:

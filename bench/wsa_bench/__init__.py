@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wsa import hookimpl
@@ -12,5 +13,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def wsa_bench_cases() -> list[Case]:
-    """Offer one case a kernel."""
-    return []
+    """Offer the cases of every file here."""
+    from wsa_bench.contenders import KERNELS
+
+    files = (*KERNELS, "representations", "peers", "e2e")
+    return [case for file in files for case in import_module(f"wsa_bench.{file}").cases()]

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsa.case import Case, Setting
+    from wsa.case import Case, Setting, Target
     from wsa.errors import WsaError
     from wsa.experiment import RunConfig, run
     from wsa.hookspecs import hookimpl
@@ -34,6 +34,7 @@ __all__ = [
     "Representation",
     "RunConfig",
     "Setting",
+    "Target",
     "WsaError",
     "columns_of",
     "hookimpl",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "wsa.case": ["Case", "Setting"],
+    "wsa.case": ["Case", "Setting", "Target"],
     "wsa.errors": ["WsaError"],
     "wsa.experiment": ["RunConfig", "run"],
     "wsa.hookspecs": ["hookimpl"],

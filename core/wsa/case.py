@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 # The columns of a case's result, by name: each [N, ...], compared one by one.
 Answer = Mapping[str, "Tensor"]
+Contender = Callable[[Any], Answer]
+
+COPY = "copy"
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,26 @@ class Setting:
     """What a case is run on; one line of the table for each contender."""
 
     adapters: int  # N
-    rank: int = 1  # R
+    rank: int = 1  # R; 0 where the case has none
     view: str = "factors"
     dtype: str = "fp32"  # of the weights: fp32, fp16 or bf16
     device: str = "cpu"
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A ratio that `wsa bench --check` asserts: the fastest of `of`, `times` as fast as `over`.
+
+    `over` is another contender, or "copy": the machine's own copy of as many bytes.
+    """
+
+    of: tuple[str, ...]
+    over: str
+    times: float
+    device: str = "cpu"
+    view: str = "factors"
+    dtype: str = "fp32"
 
 
 @dataclass(frozen=True)
@@ -33,17 +51,27 @@ class Case:
     in float64 from the same inputs. A contender is called with the inputs alone; it answers with
     the reference's names. It is an error, and not timed, where a value is further from the truth
     than `tolerance` (of that name, or of "" for all others) times the greatest true value.
+
+    `part(inputs, rows)` takes some adapters out of the inputs. With it, the truth is computed for
+    a sample of the adapters, and a contender in `scaled` that would take longer than so many
+    seconds for all of them is timed on a few.
     """
 
-    name: str
+    name: str  # words of a-z, 0-9 and _; `family/name` runs with its family too
     inputs: Callable[[Setting], Any]
-    reference: Callable[[Any], Answer]
-    contenders: Mapping[str, Callable[[Any], Answer]]  # by backend, in the table's order
+    reference: Contender
+    contenders: Mapping[str, Contender]  # by backend, in the table's order
     shape: Callable[[Any], str]  # how the inputs are told in the table
     bytes: Callable[[Any], int]  # each input read once
     flops: Callable[[Any], float] = field(default=lambda _: 0.0)
     tolerance: Mapping[str, float] = field(default_factory=lambda: {"": 1e-5})
     views: tuple[str, ...] = ("factors",)
-    ranks: tuple[int, ...] = (1,)
-    # backends that need a device, or an extra; the others run everywhere
+    ranks: tuple[int, ...] = (1,)  # unless asked for others; none: the case has no rank
+    # N by (device, view), unless asked for another
+    adapters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    part: Callable[[Any, Sequence[int]], Any] | None = None
+    scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})
+    # backends that need the device "cuda", or a package; the others run everywhere
     needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
+    targets: tuple[Target, ...] = ()
+    on_request: bool = False  # runs only where its name, or its family's, is given

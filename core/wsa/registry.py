@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -12,10 +13,13 @@ from typing import Any
 import pluggy
 
 from wsa import hookspecs
+from wsa.case import Case
 from wsa.errors import PluginFailure, WsaError, cause, unknown
 from wsa.representation import Composite, Representation
 
 GROUP = "wsa"
+BENCH_GROUP = "wsa.bench"
+CASE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Offer:
         return f"version {version}, {self.plugin.distribution} {self.plugin.version}"
 
 
-def installed() -> list[Plugin]:
+def installed(group: str = GROUP) -> list[Plugin]:
     """List every plugin without importing one; raises WsaError where two claim one name."""
     plugins: dict[str, Plugin] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
         found = _plugin(entry)
         other = plugins.setdefault(found.name, found)
         if other.module != found.module:
@@ -80,26 +84,38 @@ def load(plugin: Plugin) -> list[Offer]:
     Raises PluginFailure, naming plugin and cause, whatever goes wrong inside; what a plugin
     prints while it is imported is not let through to standard output.
     """
+    offered = _asked(plugin, GROUP, "wsa_representations", "representation", _refuse_malformed)
+    return [Offer(representation, plugin) for representation in offered]
+
+
+def load_cases(plugin: Plugin) -> list[Case]:
+    """Import one plugin of group `wsa.bench` and ask it for its cases; fails as `load` does."""
+    return _asked(plugin, BENCH_GROUP, "wsa_bench_cases", "case", _refuse_no_case)
+
+
+def _asked(
+    plugin: Plugin, group: str, hook: str, kind: str, refuse: Callable[[Plugin, Any], None]
+) -> list[Any]:
+    """Import one plugin alone and return what its hook offers, each piece checked."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            module = EntryPoint(plugin.name, plugin.module, GROUP).load()
-            manager.register(module, plugin.name)
+            manager.register(EntryPoint(plugin.name, plugin.module, group).load(), plugin.name)
             manager.check_pending()
-            offered = [each for some in manager.hook.wsa_representations() for each in some]
-            for representation in offered:
-                _refuse_malformed(plugin, representation)
+            offered = [each for some in getattr(manager.hook, hook)() for each in some]
+            for piece in offered:
+                refuse(plugin, piece)
     except (KeyboardInterrupt, PluginFailure):
         raise
     except BaseException as problem:
         raise PluginFailure(f"plugin {plugin.name!r} failed to load: {cause(problem)}") from problem
     if not offered:
         raise PluginFailure(
-            f"plugin {plugin.name!r} offers no representation; its hook wsa_representations() "
-            f"needs to return a list of them"
+            f"plugin {plugin.name!r} offers no {kind}; its hook {hook}() needs to return a list "
+            f"of them"
         )
-    return [Offer(representation, plugin) for representation in offered]
+    return offered
 
 
 def _plugin(entry: EntryPoint) -> Plugin:
@@ -117,4 +133,15 @@ def _refuse_malformed(plugin: Plugin, offered: Any) -> None:
         raise PluginFailure(
             f"plugin {plugin.name!r}: a representation needs an integer version and a name of "
             f"letters, digits and _; got {offered.name!r} version {offered.version!r}"
+        )
+
+
+def _refuse_no_case(plugin: Plugin, offered: Any) -> None:
+    if not isinstance(offered, Case):
+        found = type(offered).__name__
+        raise PluginFailure(f"plugin {plugin.name!r} offered {found!r}; needed a wsa.Case")
+    if not CASE_NAME.fullmatch(offered.name) or not offered.contenders:
+        raise PluginFailure(
+            f"plugin {plugin.name!r}: a case needs contenders and a name of a-z, 0-9, _ and /; "
+            f"got {offered.name!r} with {len(offered.contenders)} contenders"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from wsa_kernels.layerwise import per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import column_total, total
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 WIDTHS = (1, 1, 1)
 
@@ -31,23 +34,30 @@ def _core(values: Tensor) -> Tensor:
     return torch.stack([total(rows), column_total(size).amax(-1), rows.amax(-1)], -1)
 
 
+def _of_survey(found: Survey) -> Tensor:
+    return found.absolute
+
+
 def absolute_sums_reference(matrices: Matrices) -> AbsoluteSums:
     """Compute eagerly."""
-    return AbsoluteSums(*per_layer(matrices, _core, WIDTHS))
+    return AbsoluteSums(*per_layer(matrices, _core, WIDTHS, _of_survey))
 
 
 def absolute_sums_compiled(matrices: Matrices) -> AbsoluteSums:
-    """Compute with one compiled function per shape."""
-    return AbsoluteSums(*per_layer(matrices, compiled(_core), WIDTHS))
+    """Compute with one compiled function for all shapes."""
+    core = compiled(_core, any_shape=True)
+    return AbsoluteSums(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
 def absolute_sums_triton(matrices: Matrices) -> AbsoluteSums:
     """Compute on a GPU, by the launches that moments and row and column norms share."""
     from wsa_kernels.fused.marginals import marginals
     from wsa_kernels.fused.statistics import statistics
+    from wsa_kernels.fused.updates import update_statistics
 
     if isinstance(matrices, Delta):
-        raise NotImplementedError
+        found = update_statistics(matrices)
+        return AbsoluteSums(found.l1.float(), found.one.float(), found.inf.float())
     l1 = statistics(matrices).l1.float()
     inf, one = marginals(matrices).sums.unbind(-1)
     return AbsoluteSums(l1, one, inf)

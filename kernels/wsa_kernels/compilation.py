@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Batch = Tensor | tuple[Tensor, ...]
 
 
 class CompileFallback(UserWarning):
@@ -27,25 +28,30 @@ def problem() -> str | None:
 
 
 @cache
-def compiled(function: Function) -> Function:
+def compiled(function: Function, any_shape: bool = False) -> Function:
     """Return a form of a function that is compiled once per shape of its arguments.
 
-    The first argument is a batch [B, ...], and the result one or a named tuple of them: B is
-    dynamic, all else static. One piece of code then serves every B, the shorter last tile of a
-    class included, so that no row's bytes depend on how many rows came with it. Further arguments
-    are hashable, or tensors that have no batch axis.
+    The first argument is a batch [B, ...] or a tuple of them, and the result one or a named tuple
+    of them: B is dynamic, all else static. One piece of code then serves every B, the shorter last
+    tile of a class included, so that no row's bytes depend on how many rows came with it. Further
+    arguments are hashable, or tensors that have no batch axis.
+
+    `any_shape` makes every size above 1 dynamic: one compilation for all shapes, at the same speed
+    (2 s each is most of what a population's few shapes cost). It is for functions that do not take
+    another way for every size; dynamo silently gives up on the ninth.
     """
     forms: dict[Hashable, Callable[..., Any]] = {}
     refused: list[Exception] = []
 
-    def call(batch: Tensor, *rest: Any) -> Any:
-        if refused or not _compiler_exists(batch.device.type):
+    def call(batch: Batch, *rest: Any) -> Any:
+        if refused or not _compiler_exists(_tensors(batch)[0].device.type):
             return function(batch, *rest)
-        key = (_kind(batch, batch.shape[1:]), *(_kind(each) for each in rest))
+        kinds = [_kind(each, any_shape) for each in _tensors(batch)]
+        key = (*kinds, *(_kind(each) for each in rest))
         if key not in forms:
             forms[key] = _compile(function)
         try:
-            return _with_dynamic_batch(forms[key], batch, rest)
+            return _with_dynamic_sizes(forms[key], batch, rest, any_shape)
         except _failures() as failure:
             refused.append(failure)
             _fall_back(f"{type(failure).__name__}: {_first_line(failure)}")
@@ -54,18 +60,29 @@ def compiled(function: Function) -> Function:
     return cast(Function, call)
 
 
-def _with_dynamic_batch(form: Callable[..., Any], batch: Tensor, rest: tuple[Any, ...]) -> Any:
-    if len(batch) == 1:
+def _with_dynamic_sizes(
+    form: Callable[..., Any], batch: Batch, rest: tuple[Any, ...], any_shape: bool
+) -> Any:
+    if len(_tensors(batch)[0]) == 1:
         # torch compiles a batch of one apart from all others: a row alone goes with its double
-        return _first(_with_dynamic_batch(form, torch.cat([batch, batch]), rest))
-    torch._dynamo.mark_dynamic(batch, 0)
+        double = _map(batch, lambda each: torch.cat([each, each]))
+        return _map(_with_dynamic_sizes(form, double, rest, any_shape), lambda each: each[:1])
+    for each in _tensors(batch):
+        sizes = each.shape if any_shape else each.shape[:1]
+        dynamic = [axis for axis, size in enumerate(sizes) if axis == 0 or size > 1]
+        torch._dynamo.mark_dynamic(each, dynamic)
     return form(batch, *rest)
 
 
-def _first(result: Any) -> Any:
-    if isinstance(result, Tensor):
-        return result[:1]
-    return type(result)(*(each[:1] for each in result))
+def _tensors(batch: Batch) -> tuple[Tensor, ...]:
+    return (batch,) if isinstance(batch, Tensor) else batch
+
+
+def _map(batch: Batch, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change every tensor of a batch, or of a named tuple of them."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    return type(batch)(*(change(each) for each in batch))
 
 
 def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,12 +98,13 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     return form
 
 
-def _kind(argument: Any, shape: torch.Size | None = None) -> Hashable:
-    """Return what must be equal for two arguments to share compiled code."""
-    if isinstance(argument, Tensor):
-        return (shape or argument.shape, argument.dtype, argument.device.type)
-    found: Hashable = argument
-    return found
+def _kind(argument: Any, any_shape: bool | None = None) -> Hashable:
+    """Return what must be equal for two arguments, batches or not, to share compiled code."""
+    if not isinstance(argument, Tensor):
+        return cast(Hashable, argument)
+    shape = argument.shape if any_shape is None else argument.shape[1:]
+    sizes = tuple(size == 1 for size in shape) if any_shape else tuple(shape)
+    return (sizes, argument.dtype, argument.device.type)
 
 
 @cache

@@ -49,13 +49,37 @@ def eigenvalues(gram_matrices: Tensor, length: int) -> Tensor:
 def square_root(gram_matrices: Tensor, length: int) -> Tensor:
     """Return S with S S^T = G for G [..., k, k]; directions of rounding noise are exactly 0.
 
-    By eigenvectors: Cholesky's has no answer for a factor of deficient rank, such as a fresh up.
+    By Cholesky, a tenth of the time that eigenvectors take (16 x 16); by those where a rank is
+    deficient, as of a fresh up, and Cholesky has noise for an answer or none.
     """
     if gram_matrices.shape[-1] == 1:
         return gram_matrices.sqrt()
+    if gram_matrices.is_cuda:
+        return _root_by_eigenvectors(gram_matrices, length)
+    roots = _cholesky(gram_matrices)
+    noise = max(length, roots.shape[-1]) * EPSILON
+    pivots, diagonal = (each.diagonal(dim1=-2, dim2=-1) for each in (roots, gram_matrices))
+    deficient = ~(pivots.square() > noise * diagonal).all(-1)
+    if deficient.any():
+        roots[deficient] = _root_by_eigenvectors(gram_matrices[deficient], length)
+    return roots
+
+
+def _root_by_eigenvectors(gram_matrices: Tensor, length: int) -> Tensor:
     found, vectors = _eigenvectors(gram_matrices)
     found = _without_noise(found, found[..., -1:], length)
     return vectors * found.sqrt().unsqueeze(-2)
+
+
+def _cholesky(gram_matrices: Tensor) -> Tensor:
+    """Return lower triangular roots of [B, k, k]; NaN where there is none."""
+    try:
+        return torch.from_numpy(np.linalg.cholesky(gram_matrices.numpy()))
+    except np.linalg.LinAlgError:
+        if len(gram_matrices) == 1:
+            return torch.full_like(gram_matrices, torch.nan)
+        # numpy gives up on all for one: halves, until it stands alone
+        return torch.cat([_cholesky(half) for half in gram_matrices.chunk(2)])
 
 
 def _without_noise(found: Tensor, greatest: Tensor, length: int) -> Tensor:

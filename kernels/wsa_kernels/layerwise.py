@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from wsa_kernels.matrices import Matrices, working, working_dtype
+from wsa_kernels.matrices import Delta, Matrices, Tile, working, working_dtype
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 # Maps equally shaped matrices [B, rows, cols] to their features [B, F].
 Core = Callable[[Tensor], Tensor]
@@ -22,9 +26,28 @@ class Part(NamedTuple):
     features: Tensor  # [n * G, F]
 
 
-def per_layer(matrices: Matrices, core: Core, widths: tuple[int, ...]) -> list[Tensor]:
-    """Apply a function to every layer of every adapter, a tile of equal shapes at a time."""
-    return gathered(matrices, _parts(matrices, core), widths)
+def per_layer(
+    matrices: Matrices,
+    core: Core,
+    widths: tuple[int, ...],
+    of_survey: Callable[[Survey], Tensor] | None = None,
+) -> list[Tensor]:
+    """Apply a function to every layer of every adapter, a tile of equal shapes at a time.
+
+    Large updates are not formed for it where their features [B, F] follow from a survey.
+    """
+    if of_survey is None or not (isinstance(matrices, Delta) and matrices.are_surveyed):
+        return gathered(matrices, _parts(matrices.tiles(), core), widths)
+    from wsa_kernels.survey import MOST_SORTED, surveys  # which stands on operations
+
+    small, large = _parts(matrices.tiles(MOST_SORTED), core), surveys(matrices)
+    known = (Part(each.adapters, each.modules, of_survey(each.survey)) for each in large)
+    return gathered(matrices, chain(small, known), widths)
+
+
+def entrywise(core: Core) -> Core:
+    """Return a core that gives another one entries [B, n], whatever their places."""
+    return lambda values: core(values.flatten(1))
 
 
 def gathered(matrices: Matrices, parts: Iterator[Part], widths: tuple[int, ...]) -> list[Tensor]:
@@ -51,8 +74,8 @@ def side_by_side(fields: Iterable[Tensor]) -> Tensor:
     return torch.cat([each if each.dim() == 3 else each.unsqueeze(-1) for each in fields], -1)
 
 
-def _parts(matrices: Matrices, core: Core) -> Iterator[Part]:
-    for adapters, layers, values in matrices.tiles():
+def _parts(tiles: Iterator[Tile], core: Core) -> Iterator[Part]:
+    for adapters, layers, values in tiles:
         # one batch axis and no gaps: a function sees the same memory whatever the tile was cut from
         batch = working(values).flatten(0, 1).contiguous()
         yield Part(adapters, layers, core(batch))

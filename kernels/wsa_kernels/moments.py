@@ -7,17 +7,20 @@ w^4 below 1e-10.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import means
-from wsa_kernels.layerwise import Core, per_layer
+from wsa_kernels.layerwise import Core, entrywise, per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
-from wsa_kernels.reductions import average, centred, deviation, ratio
+from wsa_kernels.reductions import average, centred, ratio
+
+if TYPE_CHECKING:
+    from wsa_kernels.survey import Survey
 
 WIDTHS = (1, 1, 1, 1)
 
@@ -31,18 +34,28 @@ class Moments(NamedTuple):
     kurtosis: Tensor
 
 
-def _core(values: Tensor) -> Tensor:
-    """Map [B, rows, cols] to the four moments, [B, 4]."""
-    mean, entries, _ = centred(values.flatten(1))
-    square = entries.square()
-    second, fourth = average(square), average(square.square())
-    third = average(square * entries)
-    shape = [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
-    return torch.stack([mean, deviation(entries), *shape], -1)
+def _core(entries: Tensor) -> Tensor:
+    """Map [B, n] to the four moments, [B, 4]."""
+    mean, rest = centred(entries)
+    count, square = rest.shape[-1], rest.square()
+    second, third = average(square), average(square * rest)
+    fourth = average(square.square_())
+    std = (second * count / max(1, count - 1)).sqrt()
+    return torch.stack([mean, std, *_shape(second, third, fourth)], -1)
+
+
+def _shape(second: Tensor, third: Tensor, fourth: Tensor) -> list[Tensor]:
+    """Return skewness and kurtosis from central moments."""
+    return [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
+
+
+def _of_survey(found: Survey) -> Tensor:
+    central = found.central.masked_fill(found.std.unsqueeze(-1) == 0, 0.0)
+    return torch.stack([found.mean, found.std, *_shape(*central.unbind(-1))], -1)
 
 
 def _moments(matrices: Matrices, core: Core) -> Moments:
-    found = Moments(*per_layer(matrices, core, WIDTHS))
+    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS, _of_survey))
     if isinstance(matrices, Delta):
         # a mean of 10^5 products that nearly cancel: taken from the factors' sums it is exact
         return found._replace(mean=means(matrices))
@@ -55,15 +68,16 @@ def moments_reference(matrices: Matrices) -> Moments:
 
 
 def moments_compiled(matrices: Matrices) -> Moments:
-    """Compute with one compiled function per shape."""
-    return _moments(matrices, compiled(_core))
+    """Compute with one compiled function for all shapes."""
+    return _moments(matrices, compiled(_core, any_shape=True))
 
 
 def moments_triton(matrices: Matrices) -> Moments:
     """Compute on a GPU, every layer in one launch."""
     from wsa_kernels.fused.statistics import statistics
 
-    return Moments(*(each.float() for each in statistics(matrices)[:4]))
+    found = Moments(*(each.float() for each in statistics(matrices)[:4]))
+    return found._replace(mean=means(matrices)) if isinstance(matrices, Delta) else found
 
 
 moments = Operation("moments", moments_reference, moments_compiled, moments_triton)

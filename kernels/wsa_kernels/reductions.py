@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,16 +15,17 @@ PIECE = 4096
 
 
 class Centred(NamedTuple):
-    """Rows less their mean; a constant row is exactly zero, whatever its mean rounds to."""
+    """Rows less their mean, in float64; a constant row is exactly zero."""
 
     mean: Tensor  # [B]
     entries: Tensor  # [B, n]
-    constant: Tensor  # [B] bool
 
 
 def total(values: Tensor) -> Tensor:
     """Sum over the last axis, [B, n] -> [B], in pieces of fixed length where it is long."""
     length = values.shape[-1]
+    if length == 1:
+        return values[..., 0]
     if length <= LONGEST_SUM:
         return values.sum(-1)
     pieces = length // PIECE
@@ -40,18 +42,21 @@ def column_total(values: Tensor) -> Tensor:
     """Sum over the rows of each matrix, [B, rows, cols] -> [B, cols]."""
     if values.shape[-1] == 1:
         return total(values[..., 0]).unsqueeze(-1)
-    return values.sum(-2)
+    return values[..., 0, :] if values.shape[-2] == 1 else values.sum(-2)
 
 
-def share(condition: Tensor) -> Tensor:
-    """Return the fraction of each row for which a condition holds, [B, n] bool -> [B] float64."""
-    return condition.sum(-1).double() / condition.shape[-1]
+def share_below(values: Tensor, bounds: Tensor) -> Tensor:
+    """Return the fraction of each row below its bound, [B, n] and [B] -> [B] float64.
+
+    A comparison in place counts in floats: with bools torch takes 2.7 times as long.
+    """
+    below = values.clone().lt_(bounds.to(values.dtype).unsqueeze(-1))
+    return total(below).double() / values.shape[-1]
 
 
 def ratio(above: Tensor, below: Tensor) -> Tensor:
-    """Divide; a ratio with nothing below it is 0."""
-    nothing = below == 0
-    return (above / below.masked_fill(nothing, 1.0)).masked_fill(nothing, 0.0)
+    """Divide; a ratio with nothing below it is 0, as a part of infinity is."""
+    return above / below.masked_fill(below == 0, torch.inf)
 
 
 def is_constant(entries: Tensor) -> Tensor:
@@ -60,14 +65,33 @@ def is_constant(entries: Tensor) -> Tensor:
 
 
 def centred(entries: Tensor) -> Centred:
-    """Subtract each row's mean in float64, [B, n]."""
-    entries = entries.double()
-    constant = is_constant(entries)
-    mean = torch.where(constant, entries[:, 0], average(entries))
-    return Centred(mean, entries - mean.unsqueeze(-1), constant)
+    """Subtract each row's mean in float64, [B, n]: its first entry, then the mean of what is left.
+
+    Entries that are equal then have their value for mean, to the last bit, and 0 for the rest.
+    """
+    first = entries[:, :1].double()
+    rest = entries.to(torch.float64, copy=True).sub_(first)
+    shift = average(rest).unsqueeze(-1)
+    return Centred((first + shift).squeeze(-1), rest.sub_(shift))
 
 
 def deviation(centred_entries: Tensor) -> Tensor:
     """Return the standard deviation (ddof 1) of rows whose mean is 0, [B, n] -> [B]."""
     freedom = max(1, centred_entries.shape[-1] - 1)
     return (total(centred_entries.square()) / freedom).sqrt()
+
+
+def logarithm(values: Tensor) -> Tensor:
+    """Return natural logarithms; numpy takes a third of torch's time on the CPU (AVX-512)."""
+    if values.is_cuda or torch.compiler.is_compiling():
+        return values.log()
+    return torch.from_numpy(np.log(values.numpy()))
+
+
+def entropy(shares: Tensor) -> Tensor:
+    """Return -sum p ln p over the last axis; nothing comes of a share of 0.
+
+    torch's own `entr` takes 3.6 times as long.
+    """
+    logs = logarithm(shares.clamp(min=torch.finfo(shares.dtype).tiny))
+    return -(shares * logs).sum(-1)

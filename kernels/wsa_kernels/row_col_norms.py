@@ -6,7 +6,7 @@ floor(i * rows / 32); fewer than 32 rows give the norm of each, padded with 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,13 +14,16 @@ from torch import Tensor
 
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import factored
-from wsa_kernels.layerwise import Part, gathered, per_layer, side_by_side, split
+from wsa_kernels.layerwise import Core, Part, gathered, per_layer, side_by_side, split
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, column_total, deviation, total
 
 GROUPS = 32
 WIDTHS = (1, 1, 1, 1, 1, 1, GROUPS, GROUPS)
+
+# Maps norms [B, m] to their mean, std and maximum, [B, 3].
+Statistics = Callable[[Tensor], Tensor]
 
 
 class RowColNorms(NamedTuple):
@@ -36,27 +39,40 @@ class RowColNorms(NamedTuple):
     col_profile: Tensor  # [N, L, 32]
 
 
-def _core(values: Tensor) -> Tensor:
-    """Map [B, rows, cols] to the fields side by side, [B, 70]."""
-    square = values.double().square()
-    return _describe(total(square), column_total(square))
+def _core(statistics: Statistics) -> Core:
+    def core(values: Tensor) -> Tensor:
+        exact = values.double()
+        square = exact.square()
+        # a norm of one entry is its size, and a float64 root takes as long as ten other passes
+        single = [exact[..., 0] if exact.shape[-1] == 1 else None]
+        single += [exact[:, 0] if exact.shape[-2] == 1 else None]
+        return _describe((total(square), column_total(square)), single, statistics)
+
+    return core
 
 
 def _narrow_core(left: Tensor, right: Tensor) -> Tensor:
     """Map an update's left [B, out, R] and right [B, R, in] to its fields, [B, 70]."""
-    return _describe(total(left.square()), column_total(right.square()))
+    energies = (total(left.square()), column_total(right.square()))
+    return _describe(energies, (None, None), _statistics)
 
 
-def _describe(row_energies: Tensor, col_energies: Tensor) -> Tensor:
-    energies = (row_energies, col_energies)
-    statistics = [each for some in energies for each in _statistics(some.sqrt())]
-    return torch.cat([torch.stack(statistics, -1), *(_profile(each) for each in energies)], -1)
+def _describe(
+    energies: Sequence[Tensor], single: Sequence[Tensor | None], statistics: Statistics
+) -> Tensor:
+    """Map the energies of rows and of columns, or their only entries, to the fields, [B, 70]."""
+    norms = [
+        some.sqrt() if one is None else one.abs()
+        for some, one in zip(energies, single, strict=True)
+    ]
+    # the profile is never compiled: its short sums take six times as long then
+    return torch.cat([*map(statistics, norms), *map(_profile, energies)], -1)
 
 
-def _statistics(norms: Tensor) -> list[Tensor]:
-    """Return mean, std and maximum of [B, m] norms, each [B]."""
-    mean, entries, _ = centred(norms)
-    return [mean, deviation(entries), norms.amax(-1)]
+def _statistics(norms: Tensor) -> Tensor:
+    """Return mean, std and maximum of norms [B, m], [B, 3]."""
+    mean, rest = centred(norms)
+    return torch.stack([mean, deviation(rest), norms.amax(-1)], -1)
 
 
 def _profile(energies: Tensor) -> Tensor:
@@ -64,6 +80,8 @@ def _profile(energies: Tensor) -> Tensor:
     count = energies.shape[-1]
     if count < GROUPS:
         return torch.nn.functional.pad(energies.sqrt(), (0, GROUPS - count))
+    if count % GROUPS == 0:
+        return average(energies.view(-1, GROUPS, count // GROUPS)).sqrt()
     bounds = [i * count // GROUPS for i in range(1, GROUPS)]
     return torch.stack([average(group) for group in energies.tensor_split(bounds, -1)], -1).sqrt()
 
@@ -77,14 +95,15 @@ def row_col_norms_reference(matrices: Matrices) -> RowColNorms:
     """Compute eagerly; an update's norms from its R x R core."""
     if isinstance(matrices, Delta):
         return RowColNorms(*gathered(matrices, _parts(matrices, _narrow_core), WIDTHS))
-    return RowColNorms(*per_layer(matrices, _core, WIDTHS))
+    return RowColNorms(*per_layer(matrices, _core(_statistics), WIDTHS))
 
 
 def row_col_norms_compiled(matrices: Matrices) -> RowColNorms:
-    """Compute with one compiled function per shape; an update's narrow factors eagerly."""
+    """Compute with one compiled function for all shapes; an update's narrow factors eagerly."""
     if isinstance(matrices, Delta):
         return row_col_norms_reference(matrices)
-    return RowColNorms(*per_layer(matrices, compiled(_core), WIDTHS))
+    core = _core(compiled(_statistics, any_shape=True))
+    return RowColNorms(*per_layer(matrices, core, WIDTHS))
 
 
 def row_col_norms_triton(matrices: Matrices) -> RowColNorms:

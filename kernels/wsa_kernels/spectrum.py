@@ -27,8 +27,8 @@ WIDTHS = (LEADING, LEADING, LEADING - 1, 1, 1, 1, 1, 1, 1, len(ENERGY_SHARES), 1
 LOG_OF_ZERO = -38.0
 EPSILON = torch.finfo(torch.float32).eps
 
-# Maps energies [B, k], rows, cols and constant [B] to the fields side by side.
-Describe = Callable[..., Tensor]
+# Maps energies [B, k] and the tolerance of rounding [] to the fields side by side.
+Describe = Callable[[Tensor, Tensor], Tensor]
 
 
 class Spectrum(NamedTuple):
@@ -57,8 +57,11 @@ def energies(values: Tensor) -> Tensor:
     return eigenvalues(gram(wide), wide.shape[-1])
 
 
-def _describe(energy: Tensor, rows: int, cols: int) -> Tensor:
-    """Map [B, k] squared singular values to the fields side by side, [B, 42]."""
+def _describe(energy: Tensor, tolerance: Tensor) -> Tensor:
+    """Map [B, k] squared singular values to the fields side by side, [B, 42].
+
+    `tolerance` [] is the part of the first value that is rounding.
+    """
     sigma = energy.sqrt()
     first, nuclear, square = sigma[:, 0], sigma.sum(-1), energy.sum(-1)
     p = ratio(sigma, nuclear.unsqueeze(-1))
@@ -74,7 +77,7 @@ def _describe(energy: Tensor, rows: int, cols: int) -> Tensor:
         ratio(square, energy[:, 0]),
         ratio(square.square(), energy.square().sum(-1)),
         *_energy_ranks(energy, square),
-        _log10_condition(sigma, max(rows, cols) * EPSILON),
+        _log10_condition(sigma, tolerance),
         _log10(first),
         _log10(nuclear),
     ]
@@ -87,7 +90,7 @@ def _energy_ranks(energy: Tensor, square: Tensor) -> list[Tensor]:
     return [((reached < each.unsqueeze(-1)).sum(-1) + 1) * (square > 0) for each in wanted]
 
 
-def _log10_condition(sigma: Tensor, tolerance: float) -> Tensor:
+def _log10_condition(sigma: Tensor, tolerance: Tensor) -> Tensor:
     first = sigma[:, :1]
     last = torch.where(sigma > tolerance * first, sigma, first).amin(-1)
     return _log10(ratio(first[:, 0], last))
@@ -101,14 +104,19 @@ def _log10(values: Tensor) -> Tensor:
 def _factor_parts(matrices: Factors, describe: Describe) -> Iterator[Part]:
     for adapters, layers, values in matrices.tiles():
         batch = values.double().flatten(0, 1).contiguous()
-        features = describe(energies(batch), *batch.shape[1:])
+        features = describe(energies(batch), _tolerance(batch, *batch.shape[1:]))
         yield Part(adapters, layers, _without_gaps(features, is_constant(batch.flatten(1))))
 
 
 def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
     for part in factored(matrices):
-        features = describe(energies(part.left()), part.rows, part.cols)
+        features = describe(energies(part.left()), _tolerance(part.up, part.rows, part.cols))
         yield Part(part.adapters, part.modules, _without_gaps(features, part.constant))
+
+
+def _tolerance(like: Tensor, rows: int, cols: int) -> Tensor:
+    # a tensor: of a number, compiled code would have one form for each shape
+    return like.new_tensor(max(rows, cols) * EPSILON)
 
 
 def _without_gaps(features: Tensor, constant: Tensor) -> Tensor:
@@ -130,7 +138,7 @@ def spectrum_reference(matrices: Matrices) -> Spectrum:
 
 def spectrum_compiled(matrices: Matrices) -> Spectrum:
     """Compute with LAPACK for the eigenvalues and compiled code for what is derived from them."""
-    return _spectrum(matrices, compiled(_describe))
+    return _spectrum(matrices, compiled(_describe, any_shape=True))
 
 
 def spectrum_triton(matrices: Matrices) -> Spectrum:

@@ -31,7 +31,7 @@ class Distribution:
     """How the entries of a layer are distributed."""
 
     name = "distribution"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the 31 columns of each layer."""

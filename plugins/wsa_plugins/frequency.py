@@ -24,7 +24,7 @@ class Frequency:
     """A 2-D spectrum of a stored matrix; of an update, one along each of its two axes."""
 
     name = "frequency"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the 24 columns of each layer, or 48 in view `delta`."""

@@ -23,7 +23,7 @@ class InfoTheoretic:
     """How evenly the entries of a layer fill their range, and how unlike a normal's they are."""
 
     name = "info_theoretic"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the five columns of each layer."""

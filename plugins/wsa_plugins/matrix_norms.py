@@ -29,7 +29,7 @@ class MatrixNorms:
     """How large a layer is, in fifteen senses."""
 
     name = "matrix_norms"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the fifteen columns of each layer."""

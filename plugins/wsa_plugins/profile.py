@@ -21,7 +21,7 @@ class Profile:
     """Which outputs a layer writes to and which inputs it reads: groups follow attention heads."""
 
     name = "profile"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the 64 columns of each layer."""

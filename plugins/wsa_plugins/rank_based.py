@@ -23,7 +23,7 @@ class RankBased:
     """Statistics that a few wild entries cannot move."""
 
     name = "rank_based"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the fifteen columns of each layer."""

@@ -23,7 +23,7 @@ class SimpleStats:
     """Where the entries of a layer lie, and how far apart."""
 
     name = "simple_stats"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the five columns of each layer."""

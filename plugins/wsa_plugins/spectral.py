@@ -33,7 +33,7 @@ class Spectral:
     """Leading singular values, and how the energy spreads over all of them."""
 
     name = "spectral"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the forty columns of each layer."""

@@ -23,7 +23,7 @@ class Stats:
     """Where the entries of a layer lie, how far apart, and the shape of their distribution."""
 
     name = "stats"
-    version = 1
+    version = 2
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the seven columns of each layer."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor
 from wsa_kernels import compilation
 from wsa_kernels.absolute_sums import absolute_sums
 from wsa_kernels.extrema import extrema
+from wsa_kernels.fourier import fourier
+from wsa_kernels.histogram import histogram
+from wsa_kernels.moments import moments
+from wsa_kernels.quantiles import quantiles
 
 # torch's own, on its first compilation
 pytestmark = pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
@@ -103,6 +108,28 @@ def test_every_shape_is_compiled_once_and_apart(monkeypatch: pytest.MonkeyPatch)
         for cols in (3, 4, 5):
             assert torch.equal(function(torch.ones(rows, cols)), torch.full((rows, cols), 2.0))
     assert len(made) == 3
+
+
+def test_one_form_serves_every_size_above_one_where_any_shape_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compile_ = Mock(side_effect=lambda function: function)
+    monkeypatch.setattr(compilation, "_compile", compile_)
+    function = compilation.compiled(lambda values: values.sum(-1), any_shape=True)
+    for shape in [(2, 3, 4), (5, 7, 9), (2, 1, 4), (3, 1, 8)]:
+        assert torch.equal(function(torch.ones(shape)), torch.ones(shape).sum(-1))
+    assert compile_.call_count == 2
+
+
+def test_compiled_operations_agree_with_their_references_in_two_shapes(
+    random_matrices: Any, pack_factors: Any
+) -> None:
+    matrices = pack_factors(random_matrices(5, 1, 40), random_matrices(5, 4, 12))
+    for operation in (moments, quantiles, histogram, fourier):
+        found, wanted = (operation(matrices, each) for each in ("compiled", "reference"))
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    assert compilation.problem() is None
 
 
 def test_shapes_have_code_of_their_own_so_that_no_recompile_limit_is_reached() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from wsa.cli.bench import bench
 from wsa.cli.cache import cache
 from wsa.cli.extract import extract
 from wsa.cli.plugins import plugins
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(extract)
+app.command()(bench)
 app.command()(plugins)
 app.add_typer(cache, name="cache")
 app.add_typer(zoo, name="zoo")

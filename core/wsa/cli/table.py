@@ -124,10 +124,12 @@ def _device_memory() -> str:
     return f", GPU {amount(torch.cuda.max_memory_allocated())}"
 
 
-def print_table(table: Table) -> None:
-    """Print a table, at full width where nobody could see that it was cut."""
+def print_table(table: Table, whole: bool = False) -> None:
+    """Print a table, at full width where nobody could see that it was cut; `whole`: everywhere."""
     from rich.console import Console
 
-    console = Console()
+    width = None if Console().is_terminal else 200
+    if whole:
+        width = Console(width=1000).measure(table).maximum
     # a table cut at 80 columns would lose figures where nobody looks: in a pipe
-    Console(width=None if console.is_terminal else 200).print(table)
+    Console(width=width).print(table)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from wsa_kernels.fused.power_sums import chunk, merge, store_statistics
 from wsa_kernels.fused.table import Build, table
-from wsa_kernels.matrices import Delta, Matrices
+from wsa_kernels.fused.updates import update_statistics
+from wsa_kernels.matrices import Delta, Factors, Matrices
 
 FIELDS = 8
 # The layers of the flagship have 320 to 1,280 entries: 512 leave fewest lanes idle in one warp.
@@ -72,11 +73,11 @@ def _statistics_kernel(
 def statistics(matrices: Matrices) -> Statistics:
     """Describe every layer in one launch, at most once a shard."""
     if isinstance(matrices, Delta):
-        raise NotImplementedError
+        return Statistics(*update_statistics(matrices)[:FIELDS])
     return matrices.shared.once("statistics", lambda: _launch(matrices))
 
 
-def _launch(matrices: Matrices) -> Statistics:
+def _launch(matrices: Factors) -> Statistics:
     flat, layers = matrices.flat, table(matrices)
     longest = max(rows * cols for rows, cols in matrices.layout.shapes)
     block = BLOCK if longest <= LONG else LONG_BLOCK

@@ -1,0 +1,148 @@
+"""Entry: one contender at one setting, judged first and only then handed to the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsa.bench.agreement import greatest_error
+from wsa.bench.clock import Clock
+from wsa.bench.launches import watched
+from wsa.bench.plan import Contest
+from wsa.case import Answer
+
+# The truth, in float64, is computed for so many adapters, spread over all of them.
+SAMPLE = 16
+LEAST_ROUNDS, MOST_ROUNDS = 3, 200
+# What an adapter more costs is told by this many against one; a slow contender gets two at least.
+FEW, LEAST_ADAPTERS = 4, 2
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender that will be timed, unless it disagrees with the truth."""
+
+    contest: Contest
+    backend: str
+
+    @property
+    def name(self) -> str:
+        """Return the entry as it is called in files and messages."""
+        return f"{self.contest.name} {self.backend}"
+
+
+class Ground:
+    """What the contenders of one contest stand on: equal inputs and one truth."""
+
+    def __init__(self, contest: Contest) -> None:
+        self.contest, self.case = contest, contest.case
+        self.inputs = contest.case.inputs(contest.setting)
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """Return the adapters that are held to the truth: a sample, the first and last in it."""
+        count = self.contest.setting.adapters
+        if self.case.part is None or count <= SAMPLE:
+            return list(range(count))
+        return [i * (count - 1) // (SAMPLE - 1) for i in range(SAMPLE)]
+
+    @cached_property
+    def truth(self) -> Answer:
+        """Return the reference's answer for the sample."""
+        return self.case.reference(self.of(self.rows))
+
+    def of(self, rows: list[int]) -> Any:
+        """Return the inputs with some adapters only."""
+        if self.case.part is None:
+            return self.inputs
+        return self.case.part(self.inputs, rows)
+
+    def facts(self) -> dict[str, Any]:
+        """Say what the inputs are, and what must be read of them and computed at least."""
+        case = self.case
+        told = {"shape": case.shape(self.inputs), "bytes": case.bytes(self.inputs)}
+        return {**told, "flops": case.flops(self.inputs)}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A contender that agrees with the truth: what to time, how often, and what is known."""
+
+    call: Callable[[], Answer]
+    adapters: int  # that one call works on
+    rounds: int
+    facts: dict[str, Any]  # for the record
+
+
+def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
+    """Run a contender and hold it to the truth; raises Disagreement, or whatever it raises."""
+    contender, setting = entry.contest.case.contenders[entry.backend], entry.contest.setting
+    few = _few(entry, ground, clock)
+    inputs = ground.inputs if few is None else ground.of(ground.rows[:few])
+
+    def call() -> Answer:
+        return contender(inputs)
+
+    first = _first(clock, call)
+    (answer, launches), second = _timed(clock, lambda: watched(call, setting.device))
+    error = _error(ground, answer, few)
+    # the first call may have compiled, the second was watched
+    rounds = round(seconds / max(min(first, second), 1e-9))
+    facts = {"first_seconds": first, "launches": launches, "max_error": error, **ground.facts()}
+    return Judged(call, few or setting.adapters, min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), facts)
+
+
+def _first(clock: Clock, call: Callable[[], Any]) -> float:
+    """Time the first call, and leave NaN where its answer lay.
+
+    A contender that writes nothing would else find the right answer in fresh memory.
+    """
+    answer, taken = _timed(clock, call)
+    found = answer.values() if isinstance(answer, Mapping) else ()
+    tensors = [each for each in found if isinstance(each, Tensor) and each.is_floating_point()]
+    kinds = [(each.shape, each.dtype, each.device) for each in tensors]
+    del answer, found, tensors
+    _ = [torch.full(shape, torch.nan, dtype=dtype, device=on) for shape, dtype, on in kinds]
+    return taken
+
+
+def _timed(clock: Clock, call: Callable[[], Any]) -> tuple[Any, float]:
+    answers: list[Any] = []
+    taken = clock.seconds(lambda: answers.append(call()))
+    return answers[0], taken
+
+
+def _few(entry: Entry, ground: Ground, clock: Clock) -> int | None:
+    """Return how many adapters a slow contender works on; None where it takes them all."""
+    case, count = entry.contest.case, entry.contest.setting.adapters
+    longest = case.scaled.get(entry.backend)
+    if longest is None or case.part is None or count == 1:
+        return None
+
+    def taken(adapters: int) -> float:
+        given = ground.of(ground.rows[:adapters])
+        return min(clock.seconds(lambda: case.contenders[entry.backend](given)) for _ in range(2))
+
+    few = min(FEW, len(ground.rows))
+    one = taken(1)
+    # a batched contender hardly takes longer for another adapter, a loop as long again
+    each = max(0.0, (taken(few) - one) / (few - 1))
+    if one + each * (count - 1) <= longest:
+        return None
+    return min(len(ground.rows), max(LEAST_ADAPTERS, int(longest / each)))
+
+
+def _error(ground: Ground, answer: Any, few: int | None) -> float:
+    if few is not None:
+        truth = {name: values[:few] for name, values in ground.truth.items()}
+        return greatest_error(answer, truth, ground.case.tolerance)
+    count = ground.contest.setting.adapters
+    if len(ground.rows) < count and hasattr(answer, "items"):
+        sampled = {name: values[ground.rows] for name, values in answer.items()}
+        return greatest_error(sampled, ground.truth, ground.case.tolerance)
+    return greatest_error(answer, ground.truth, ground.case.tolerance)

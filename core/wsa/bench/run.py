@@ -1,0 +1,35 @@
+"""Run: from a configuration to a report."""
+
+from __future__ import annotations
+
+from wsa.bench.clock import clock_of, threads
+from wsa.bench.config import BenchConfig
+from wsa.bench.entry import Entry
+from wsa.bench.machine import describe_commit, describe_machine, measure_copy, measure_rates
+from wsa.bench.plan import make_plan
+from wsa.bench.report import Report, make_report
+from wsa.bench.session import measure
+from wsa.experiment.preparation import choose_device
+from wsa.progress import say
+
+
+def run(config: BenchConfig) -> Report:
+    """Judge and time what is asked for, in this process.
+
+    Raises WsaError for a name nobody offers; a plugin, a case or a contender that fails is in the
+    report's failures, and the others go on.
+    """
+    device = choose_device(config.device).type
+    plan = make_plan(config, device)
+    for name, lack in plan.left_out.items():
+        say(f"{name} is left out: it needs {lack}")
+    entries = [Entry(contest, name) for contest in plan.contests for name in contest.backends]
+    with threads(config.threads):
+        clock = clock_of(device)
+        rates = measure_rates(device, clock)
+        machine = describe_machine(device, config.threads)
+        document, failures = measure(entries, clock, config.seconds, machine, describe_commit())
+        # a machine that changed meanwhile says so here
+        again = measure_copy(device, clock)
+    document["rates"] = {"copy": rates.copy, "copy_after": again, "product": rates.product}
+    return make_report(document, entries, rates, plan.failures | failures, plan.left_out)

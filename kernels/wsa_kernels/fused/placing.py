@@ -1,0 +1,64 @@
+"""Placing: in which bins a tile of entries falls, counted exactly, and what the counts say.
+
+Entries are placed in float64, by a product where the definition divides: an entry on an edge goes
+to either side, and none 1e-6 away to the wrong one.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from wsa_kernels.fused.power_sums import ratio
+
+
+@triton.jit
+def place(w, valid, mean, std, low, high, z, ranges, near_zero, away):
+    """Add a tile of entries to the counts of their bins, [64] each, and to two scalars.
+
+    `z` are 64 bins of (w - mean) / std on [-4, 4], the outer ones open, `ranges` 50 on [low, high];
+    `near_zero` counts |w| < 1e-3 std and `away` sums |w - mean|. All but the tile are float64.
+    """
+    exact = w.to(tl.float64)
+    off = exact - mean
+    z_bin = (off * ratio(8.0, std) + 32).to(tl.int32)
+    z_bin = tl.minimum(tl.maximum(z_bin, 0), 63)
+    range_bin = ((exact - low) * ratio(50.0, high - low)).to(tl.int32)
+    range_bin = tl.minimum(tl.maximum(range_bin, 0), 49)
+    flat = tl.ravel(valid)
+    z += tl.histogram(tl.ravel(z_bin), 64, mask=flat)
+    ranges += tl.histogram(tl.ravel(range_bin), 64, mask=flat)
+    near_zero += tl.sum((valid & (tl.abs(exact) < 1e-3 * std)).to(tl.int32))
+    away += tl.sum(tl.where(valid, tl.abs(off), 0.0))
+    return z, ranges, near_zero, away
+
+
+@triton.jit
+def entropy(shares):
+    """Return -sum p ln p; of p = 0 nothing."""
+    return -tl.sum(shares * tl.log(tl.where(shares > 0, shares, 1.0)))
+
+
+@triton.jit
+def outside(shares, deviations):
+    """Return the share of the bins that lie farther than whole deviations from the mean."""
+    bins = tl.arange(0, 64)
+    farther = (bins < 32 - 8 * deviations) | (bins >= 32 + 8 * deviations)
+    return tl.sum(tl.where(farther, shares, 0.0))
+
+
+@triton.jit
+def store_placed(out, normal_ptr, n, z, ranges, near_zero, away):
+    """Write the fields of `Histogram` of n entries, given ln q of the normal's bins, [64]."""
+    bins = tl.arange(0, 64)
+    each = 1 / n
+    z_shares = z.to(tl.float64) * each
+    own = entropy(z_shares)
+    tl.store(out + bins, z_shares)
+    tl.store(out + 64, entropy(ranges.to(tl.float64) * each))
+    tl.store(out + 65, own)
+    tl.store(out + 66, -own - tl.sum(z_shares * tl.load(normal_ptr + bins)))
+    tl.store(out + 67, outside(z_shares, 2))
+    tl.store(out + 68, outside(z_shares, 3))
+    tl.store(out + 69, near_zero * each)
+    tl.store(out + 70, away * each)

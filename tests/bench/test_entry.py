@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from wsa import Case, Setting
+from wsa.bench.agreement import Disagreement
+from wsa.bench.clock import Clock, clock_of
+from wsa.bench.entry import SAMPLE, Entry, Ground, judge
+from wsa.bench.plan import Contest
+
+Contender = Callable[[Tensor], dict[str, Tensor]]
+
+
+def entry_of(contender: Contender, adapters: int = 3, **change: Any) -> Entry:
+    case = Case(
+        name="doubling",
+        inputs=lambda setting: torch.arange(1.0, 1.0 + 4 * setting.adapters).view(-1, 4),
+        reference=lambda x: {"twice": 2 * x.double()},
+        contenders={"mine": contender},
+        shape=lambda x: f"{len(x)}",
+        bytes=lambda x: x.nbytes,
+        part=lambda x, rows: x[list(rows)],
+    )
+    return Entry(Contest(replace(case, **change), Setting(adapters), ("mine",)), "mine")
+
+
+def judged(entry: Entry, clock: Clock | None = None) -> Any:
+    return judge(entry, Ground(entry.contest), clock or clock_of("cpu"), 0.01)
+
+
+def double(x: Tensor) -> dict[str, Tensor]:
+    return {"twice": 2 * x}
+
+
+def test_the_truth_is_computed_for_a_sample_with_the_first_and_the_last() -> None:
+    ground = Ground(entry_of(double, adapters=1000).contest)
+    assert (len(ground.rows), ground.rows[0], ground.rows[-1]) == (SAMPLE, 0, 999)
+    assert ground.truth["twice"].shape == (SAMPLE, 4)
+    assert judged(entry_of(double, adapters=1000)).adapters == 1000
+
+
+def test_a_mistake_in_the_last_adapter_is_found() -> None:
+    def nearly(x: Tensor) -> dict[str, Tensor]:
+        found = 2 * x
+        found[-1] += 1
+        return {"twice": found}
+
+    with pytest.raises(Disagreement, match="twice is off"):
+        judged(entry_of(nearly, adapters=1000))
+
+
+def test_memory_like_the_first_answer_is_nan_before_the_one_that_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[object] = []
+
+    def told(x: Tensor) -> dict[str, Tensor]:
+        happened.append("called")
+        return double(x)
+
+    def full(shape: torch.Size, value: float, **like: Any) -> None:
+        happened.append((list(shape), value != value, like["dtype"]))
+
+    monkeypatch.setattr(torch, "full", full)
+    judged(entry_of(told, scaled={}))
+    assert happened == ["called", ([3, 4], True, torch.float32), "called"]
+
+
+def test_a_slow_contender_is_timed_on_a_few_adapters() -> None:
+    seconds = [0.0]
+
+    def slow(x: Tensor) -> dict[str, Tensor]:
+        seconds[0] += len(x)  # one for each adapter
+        return double(x)
+
+    clock = Clock(lambda: seconds[0])
+    assert judged(entry_of(slow, 100, scaled={"mine": 5.0}), clock).adapters == 5
+    assert judged(entry_of(slow, 100, scaled={"mine": 100.0}), clock).adapters == 100
+    assert judged(entry_of(slow, 100, scaled={}), clock).adapters == 100
