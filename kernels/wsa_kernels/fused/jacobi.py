@@ -12,7 +12,7 @@ import triton.language as tl
 
 # Warps of a K x K matrix: one needs no barrier, but has no room for the columns of 64.
 WARPS = {1: 1, 2: 1, 4: 1, 8: 1, 16: 1, 32: 1, 64: 8}
-# Squared cosine up to which two columns count as orthogonal: what is left moves a length by less.
+# Squared cosine up to which two columns count as orthogonal: it changes a length by such a part.
 ORTHOGONAL = tl.constexpr(1e-24)
 # Random 64 x 64 matrices took 10, Gram matrices whose eigenvalues fall by 1e8 took 12.
 SWEEPS = tl.constexpr(30)

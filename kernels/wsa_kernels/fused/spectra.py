@@ -111,11 +111,11 @@ def spectra(matrices: Matrices) -> Tensor:
 
 
 def _groups(matrices: Factors) -> Iterator[tuple[int, bool, list[int]]]:
-    """Yield K, whether rows are multiplied, and the layers of that kind; one row is a column."""
+    """Yield K, whether matrices are wide (as are all of one row or column), and their layers."""
     for k, layers in by_side(matrices):
-        rows_are = {layer: le(*matrices.layout.shapes[layer]) or k == 1 for layer in layers}
-        for wide in sorted(set(rows_are.values())):
-            yield k, wide, [layer for layer in layers if rows_are[layer] == wide]
+        are_wide = {layer: k == 1 or le(*matrices.layout.shapes[layer]) for layer in layers}
+        for wide in sorted(set(are_wide.values())):
+            yield k, wide, [layer for layer in layers if are_wide[layer] == wide]
 
 
 def _describe_stored(
