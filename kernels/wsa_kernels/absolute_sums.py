@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsa_kernels.compilation import compiled
 from wsa_kernels.layerwise import per_layer
-from wsa_kernels.matrices import Matrices
+from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import column_total, total
 
@@ -49,4 +49,20 @@ def absolute_sums_compiled(matrices: Matrices) -> AbsoluteSums:
     return AbsoluteSums(*per_layer(matrices, core, WIDTHS, _of_survey))
 
 
-absolute_sums = Operation("absolute_sums", absolute_sums_reference, absolute_sums_compiled)
+def absolute_sums_triton(matrices: Matrices) -> AbsoluteSums:
+    """Compute on a GPU, by the launches that moments and row and column norms share."""
+    from wsa_kernels.fused.marginals import marginals
+    from wsa_kernels.fused.statistics import statistics
+    from wsa_kernels.fused.updates import update_statistics
+
+    if isinstance(matrices, Delta):
+        found = update_statistics(matrices)
+        return AbsoluteSums(found.l1.float(), found.one.float(), found.inf.float())
+    l1 = statistics(matrices).l1.float()
+    inf, one = marginals(matrices).sums.unbind(-1)
+    return AbsoluteSums(l1, one, inf)
+
+
+absolute_sums = Operation(
+    "absolute_sums", absolute_sums_reference, absolute_sums_compiled, absolute_sums_triton
+)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 EPSILON = torch.finfo(torch.float64).eps
+# cuSOLVER's batched eigenvalues fail between 32,768 and 40,000 matrices (mujocolab/mjlab#732).
+BATCH = 16384
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -88,12 +90,14 @@ def _without_noise(found: Tensor, greatest: Tensor, length: int) -> Tensor:
 def _of_numpy(
     numpy_form: Callable[..., np.ndarray], torch_form: Callable[[Tensor], Tensor], values: Tensor
 ) -> Tensor:
-    return torch_form(values) if values.is_cuda else torch.from_numpy(numpy_form(values.numpy()))
+    if values.is_cuda:
+        return torch.cat([torch_form(part) for part in torch.split(values, BATCH)])
+    return torch.from_numpy(numpy_form(values.numpy()))
 
 
 def _eigenvectors(values: Tensor) -> tuple[Tensor, Tensor]:
     if values.is_cuda:
-        found, vectors = torch.linalg.eigh(values)
-        return found, vectors
+        found, vectors = zip(*map(torch.linalg.eigh, torch.split(values, BATCH)), strict=True)
+        return torch.cat(found), torch.cat(vectors)
     numbers, columns = np.linalg.eigh(values.numpy())
     return torch.from_numpy(numbers), torch.from_numpy(columns)

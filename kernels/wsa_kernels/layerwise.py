@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,20 +51,27 @@ def entrywise(core: Core) -> Core:
 
 
 def gathered(matrices: Matrices, parts: Iterator[Part], widths: tuple[int, ...]) -> list[Tensor]:
-    """Put parts into natural layer order and cut their features into fields.
-
-    A field of width 1 is [N, L], a wider one [N, L, width].
-    """
+    """Put parts into natural layer order and cut their features into fields."""
     shape = (len(matrices.flat), matrices.count, sum(widths))
     out = matrices.flat.new_empty(shape, dtype=working_dtype(matrices.flat))  # [N, L, F]
     for adapters, layers, features in parts:
         values = features.to(out.dtype).view(-1, len(layers), shape[-1])
         out[adapters].index_copy_(1, layers, values)
-    fields = torch.split(out, list(widths), dim=-1)
+    return split(out, widths)
+
+
+def split(features: Tensor, widths: tuple[int, ...]) -> list[Tensor]:
+    """Cut features [N, L, F] into fields: [N, L] for a width of 1, else [N, L, width]."""
+    fields = torch.split(features, list(widths), dim=-1)
     return [
         field.squeeze(-1) if width == 1 else field
         for field, width in zip(fields, widths, strict=True)
     ]
+
+
+def side_by_side(fields: Iterable[Tensor]) -> Tensor:
+    """Undo `split`."""
+    return torch.cat([each if each.dim() == 3 else each.unsqueeze(-1) for each in fields], -1)
 
 
 def _parts(tiles: Iterator[Tile], core: Core) -> Iterator[Part]:

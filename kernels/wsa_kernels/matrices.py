@@ -6,8 +6,8 @@ a norm of `Delta` never needs the product: it takes `Delta.pairs`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -70,6 +70,12 @@ class Factors:
         """L: how many layers an adapter has in this view."""
         return len(self.layout.shapes)
 
+    def only(self, layers: Sequence[int]) -> Factors:
+        """Keep some layers, all or none of a shape, in the order given."""
+        shapes, offsets = self.layout.shapes, self.layout.offsets
+        places = tuple(shapes[each] for each in layers), tuple(offsets[each] for each in layers)
+        return Factors(self.flat, Layout(*places, (), self.layout.size))
+
     def tiles(self) -> Iterator[Tile]:
         """Yield every matrix once, in tiles of bounded size that copy nothing."""
         for shape_class in self.layout.classes:
@@ -92,6 +98,12 @@ class Delta:
     def count(self) -> int:
         """L: how many layers an adapter has in this view."""
         return len(self.layout.pairs)
+
+    def only(self, modules: Sequence[int]) -> Delta:
+        """Keep some modules, all or none of a kind, in the order given."""
+        pairs = tuple(self.layout.pairs[each] for each in modules)
+        layout = replace(self.layout, pairs=pairs)
+        return Delta(self.flat, layout, self.scale[:, list(modules)])
 
     def pairs(self) -> Iterator[Pairs]:
         """Yield the factors of every module once, one class at a time, without a copy."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import factored
-from wsa_kernels.layerwise import Core, Part, gathered, per_layer
+from wsa_kernels.layerwise import Core, Part, gathered, per_layer, side_by_side, split
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, column_total, deviation, total
@@ -106,4 +106,20 @@ def row_col_norms_compiled(matrices: Matrices) -> RowColNorms:
     return RowColNorms(*per_layer(matrices, core, WIDTHS))
 
 
-row_col_norms = Operation("row_col_norms", row_col_norms_reference, row_col_norms_compiled)
+def row_col_norms_triton(matrices: Matrices) -> RowColNorms:
+    """Compute on a GPU, an update's norms from its R x R core; ranks beyond 64 with a library."""
+    from wsa_kernels.fused.gram import beyond
+    from wsa_kernels.fused.marginals import marginals
+    from wsa_kernels.fused.update_norms import update_norms
+
+    if not isinstance(matrices, Delta):
+        return RowColNorms(*split(marginals(matrices).norms, WIDTHS))
+    found = update_norms(matrices)
+    if large := beyond(matrices):
+        found[:, large] = side_by_side(row_col_norms_reference(matrices.only(large)))
+    return RowColNorms(*split(found, WIDTHS))
+
+
+row_col_norms = Operation(
+    "row_col_norms", row_col_norms_reference, row_col_norms_compiled, row_col_norms_triton
+)

@@ -16,7 +16,7 @@ from torch import Tensor
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import factored
 from wsa_kernels.gram import eigenvalues, gram
-from wsa_kernels.layerwise import Part, gathered
+from wsa_kernels.layerwise import Part, gathered, side_by_side, split
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import is_constant, ratio, total
@@ -58,7 +58,7 @@ def energies(values: Tensor) -> Tensor:
 
 
 def _describe(energy: Tensor, tolerance: Tensor) -> Tensor:
-    """Map [B, k] squared singular values to the fields side by side, [B, 43].
+    """Map [B, k] squared singular values to the fields side by side, [B, 42].
 
     `tolerance` [] is the part of the first value that is rounding.
     """
@@ -141,4 +141,15 @@ def spectrum_compiled(matrices: Matrices) -> Spectrum:
     return _spectrum(matrices, compiled(_describe, any_shape=True))
 
 
-spectrum = Operation("spectrum", spectrum_reference, spectrum_compiled)
+def spectrum_triton(matrices: Matrices) -> Spectrum:
+    """Compute on a GPU, equal small sides in one launch; sides beyond 64 with a library."""
+    from wsa_kernels.fused.gram import beyond
+    from wsa_kernels.fused.spectra import spectra
+
+    found = spectra(matrices)  # [N, L, 42]
+    if large := beyond(matrices):
+        found[:, large] = side_by_side(spectrum_reference(matrices.only(large)))
+    return Spectrum(*split(found, WIDTHS))
+
+
+spectrum = Operation("spectrum", spectrum_reference, spectrum_compiled, spectrum_triton)
