@@ -8,6 +8,7 @@ the gaps too, so that a rank padded with zeros changes nothing. Zero layer: logs
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -101,22 +102,42 @@ def _log10(values: Tensor) -> Tensor:
     return values.masked_fill(nothing, 1.0).log10().masked_fill(nothing, LOG_OF_ZERO)
 
 
-def _factor_parts(matrices: Factors, describe: Describe) -> Iterator[Part]:
+class Found(NamedTuple):
+    """The energies of equally shaped layers of some adapters."""
+
+    adapters: slice
+    layers: Tensor  # [G] int64, the same tensor for all adapters
+    energies: Tensor  # [n * G, k]
+    constant: Tensor  # [n * G] bool
+    tolerance: Tensor  # []; of a number, compiled code would have one form for each shape
+
+
+def _of_factors(matrices: Factors) -> Iterator[Found]:
     for adapters, layers, values in matrices.tiles():
         batch = values.double().flatten(0, 1).contiguous()
-        features = describe(energies(batch), _tolerance(batch, *batch.shape[1:]))
-        yield Part(adapters, layers, _without_gaps(features, is_constant(batch.flatten(1))))
+        tolerance = batch.new_tensor(max(batch.shape[1:]) * EPSILON)
+        yield Found(adapters, layers, energies(batch), is_constant(batch.flatten(1)), tolerance)
 
 
-def _delta_parts(matrices: Delta, describe: Describe) -> Iterator[Part]:
+def _of_updates(matrices: Delta) -> Iterator[Found]:
     for part in factored(matrices):
-        features = describe(energies(part.left()), _tolerance(part.up, part.rows, part.cols))
-        yield Part(part.adapters, part.modules, _without_gaps(features, part.constant))
+        tolerance = part.up.new_tensor(max(part.rows, part.cols) * EPSILON)
+        found = energies(part.left())
+        yield Found(part.adapters, part.modules, found, part.constant, tolerance)
 
 
-def _tolerance(like: Tensor, rows: int, cols: int) -> Tensor:
-    # a tensor: of a number, compiled code would have one form for each shape
-    return like.new_tensor(max(rows, cols) * EPSILON)
+def _described(found: Iterator[Found], describe: Describe) -> Iterator[Part]:
+    """Describe equal shapes of all adapters at once.
+
+    Energies are few, and a call takes as long for one tile of them as for twenty.
+    """
+    for _, run in groupby(found, key=lambda each: id(each.layers)):
+        tiles = list(run)
+        energy = torch.cat([each.energies for each in tiles])
+        constant = torch.cat([each.constant for each in tiles])
+        features = _without_gaps(describe(energy, tiles[0].tolerance), constant)
+        adapters = slice(tiles[0].adapters.start, tiles[-1].adapters.stop)
+        yield Part(adapters, tiles[0].layers, features)
 
 
 def _without_gaps(features: Tensor, constant: Tensor) -> Tensor:
@@ -127,8 +148,8 @@ def _without_gaps(features: Tensor, constant: Tensor) -> Tensor:
 
 def _spectrum(matrices: Matrices, describe: Describe) -> Spectrum:
     if isinstance(matrices, Delta):
-        return Spectrum(*gathered(matrices, _delta_parts(matrices, describe), WIDTHS))
-    return Spectrum(*gathered(matrices, _factor_parts(matrices, describe), WIDTHS))
+        return Spectrum(*gathered(matrices, _described(_of_updates(matrices), describe), WIDTHS))
+    return Spectrum(*gathered(matrices, _described(_of_factors(matrices), describe), WIDTHS))
 
 
 def spectrum_reference(matrices: Matrices) -> Spectrum:

@@ -51,7 +51,7 @@ def test_an_operation_has_its_forms_under_the_usual_names(name: str) -> None:
     assert found.name == name
     assert found.form("reference") is getattr(module, f"{name}_reference")
     assert found.form("compiled") is getattr(module, f"{name}_compiled")
-    assert found.triton is getattr(module, f"{name}_triton", None)
+    assert found.triton is getattr(module, f"{name}_triton")
     with pytest.raises(ValueError, match=f"{name} has no 'loop' form"):
         found.form("loop")
 
