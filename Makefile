@@ -17,7 +17,7 @@ demo: .venv/demo
 	$(BIN)/wsa run --dataset digits --plugins all --layer-sets all,visual --view factors,delta --quick --output-dir out/demo
 
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff check

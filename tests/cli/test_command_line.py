@@ -220,7 +220,7 @@ def test_cache_commands_list_verify_explain_and_prune(
 ) -> None:
     cache = ["--cache-dir", "cache"]
     wsa("run", "--dataset", make_dataset(), *SMALL, *cache, "--output-dir", "out")
-    assert "stats v1 factors: 1 entries, 60 adapters" in wsa("cache", "ls", *cache).stdout
+    assert "stats v2 factors: 1 entries, 60 adapters" in wsa("cache", "ls", *cache).stdout
     assert wsa("cache", "verify", *cache).stdout == "1 entries sound, 0 set aside\n"
     assert wsa("cache", "explain", "out", *cache).stdout == "stats factors: 1/1 hit\n"
     (payload,) = (tmp_path / "cache" / "features").glob("*.safetensors")
