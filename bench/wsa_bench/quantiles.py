@@ -18,7 +18,8 @@ from wsa_kernels.quantiles import PROBABILITIES, quantiles
 
 # A mean of logarithms of small differences, and ratios of differences of quantiles, of fp32 data.
 # Of an update: as the features' contract allows, 1e-3 of its standard deviation.
-TOLERANCE = {"": 1e-3}
+# Bowley's numerator is what three quantiles nearly cancel to: a twentieth of their size or less.
+TOLERANCE = {"": 1e-3, "bowley": 2e-2, "differential": 2e-2}
 
 
 def of_matrix(w: Array, rank: int | None) -> Mapping[str, Any]:
