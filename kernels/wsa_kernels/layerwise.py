@@ -55,8 +55,9 @@ def gathered(matrices: Matrices, parts: Iterator[Part], widths: tuple[int, ...])
     shape = (len(matrices.flat), matrices.count, sum(widths))
     out = matrices.flat.new_empty(shape, dtype=working_dtype(matrices.flat))  # [N, L, F]
     for adapters, layers, features in parts:
-        values = features.to(out.dtype).view(-1, len(layers), shape[-1])
-        out[adapters].index_copy_(1, layers, values)
+        rows = out[adapters]
+        values = features.to(out.dtype).view(len(rows), len(layers), shape[-1])
+        rows.index_copy_(1, layers, values)
     return split(out, widths)
 
 

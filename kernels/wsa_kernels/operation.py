@@ -32,7 +32,12 @@ class Operation(Generic[Result]):
     triton: Callable[[Matrices], Result] | None = None
 
     def __call__(self, matrices: Matrices, backend: str | None = None) -> Result:
-        """Compute with the named backend, or with the best one the device has."""
+        """Compute with the named backend, or with the best one the device has.
+
+        Raises ValueError for a backend this operation does not have, or a dtype it cannot read.
+        """
+        if backend == "triton" and matrices.flat.dtype not in FUSED:
+            raise ValueError(f"kernels read fp32, fp16 and bf16; got {matrices.flat.dtype}")
         return self.form(backend or self.best(matrices))(matrices)
 
     def best(self, matrices: Matrices) -> str:

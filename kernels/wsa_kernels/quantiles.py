@@ -251,7 +251,7 @@ def _counted_parts(matrices: Delta) -> Iterator[Part]:
 
     for adapters, modules, histogram in fine_histograms(matrices):
         found = from_counts(histogram)
-        for row in crowded(histogram.counts).nonzero().flatten().tolist():
+        for row in crowded(histogram.counts, histogram.std).nonzero().flatten().tolist():
             adapter, place = divmod(row, len(modules))
             update = matrices.update(adapters.start + adapter, int(modules[place]))
             found[row] = from_entries(update.view(1, -1))[0]

@@ -24,7 +24,7 @@ from wsa_kernels.reductions import total
 # sorted and 3.5 surveyed, 384 x 384 3.1 and 3.1, 640 x 640 7.9 and 4.9, 1280 x 1280 50 and 12.
 MOST_SORTED = 1 << 17
 # A multiple of a z bin; all quantiles from 0.01 to 0.99 lie within 9.95 s of the mean (Cantelli).
-REACH = 16.0  # of s; a bin is 9.8e-4 s wide
+RANGE = 16.0  # of s; a bin is 9.8e-4 s wide
 BLOCK = 1 << 16  # entries: 512 KiB of float64
 
 
@@ -111,16 +111,16 @@ def _traverse(up: Tensor, down: Tensor, mean: float, std: float, room: Room) -> 
         rows = slice(start, start + step)
         values = product(up[rows], down)
         room.entries[rows] = values
-        places = sums.add(values, mean, std).mul_(BINS / (2 * REACH) / (std or 1.0)).add_(BINS / 2)
+        places = sums.add(values, mean, std).mul_(BINS / (2 * RANGE) / (std or 1.0)).add_(BINS / 2)
         room.places[rows] = places.clamp_(0, BINS - 1)
     return sums
 
 
 def _order(entries: Tensor, counts: Tensor, mean: Tensor, std: Tensor, l1: Tensor) -> Tensor:
     """Return the fields of `Quantiles`, from counts unless too many entries are in one bin."""
-    if crowded(counts):
+    if crowded(counts, std):
         return from_entries(entries.view(1, -1))[0]
-    ends = (mean - REACH * std, mean + REACH * std)
+    ends = (mean - RANGE * std, mean + RANGE * std)
     histogram = FineHistogram(*(each.unsqueeze(0) for each in (counts, *ends, l1, std)))
     return from_counts(histogram)[0]
 
@@ -179,7 +179,7 @@ def _range_counts(room: Room, low: float, high: float) -> Tensor:
 
 def _z_counts(counts: Tensor) -> Tensor:
     """Add fine bins [BINS] up to those of z in 64 bins on [-4, 4], the outer ones open."""
-    each = BINS // int(2 * REACH * 8)
+    each = BINS // int(2 * RANGE * 8)
     parts = counts.view(-1, each).sum(-1)
     beyond = (len(parts) - Z_BINS) // 2
     inner = parts[beyond:-beyond].clone()

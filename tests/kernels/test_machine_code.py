@@ -34,13 +34,13 @@ def named(build: Build) -> str:
 
 @cache
 def compiled(index: int, target: int) -> Any:
-    """Compile without a device; pointers and strides promise what a launch does."""
+    """Compile without a device; pointers and rows promise the alignment a launch finds."""
     build, types, constants, promises = BUILDS[index], {}, {}, {}
     for place, name in enumerate(build.kernel.arg_names):
         types[name] = build.types.get(name, "constexpr")
         if name in build.constants:
             constants[(place,)] = build.constants[name]
-        elif types[name].startswith("*") or name.endswith("_stride"):
+        elif types[name].startswith("*") or name in ("row_stride", "ordered_stride"):
             promises[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(build.kernel, types, constants, promises)
     options = {"num_warps": build.warps}

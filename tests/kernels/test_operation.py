@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,6 +59,27 @@ def test_an_operation_has_its_forms_under_the_usual_names(name: str) -> None:
 
 def test_on_the_cpu_nothing_is_compiled_unasked(random_matrices: Any, pack_factors: Any) -> None:
     assert operation("extrema").best(pack_factors(random_matrices(2, 3, 4))) == "reference"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "triton", "best"),
+    [
+        (torch.float16, True, "triton"),
+        (torch.float64, True, "compiled"),
+        (torch.float32, False, "compiled"),
+    ],
+)
+def test_on_a_gpu_kernels_read_what_they_can_and_the_rest_is_compiled(
+    dtype: torch.dtype, triton: bool, best: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsa_kernels.operation.compiler_exists", lambda device: triton)
+    there: Any = SimpleNamespace(flat=SimpleNamespace(is_cuda=True, dtype=dtype))
+    assert operation("extrema").best(there) == best
+
+
+def test_kernels_refuse_float64(random_matrices: Any, pack_factors: Any) -> None:
+    with pytest.raises(ValueError, match=r"fp32, fp16 and bf16; got torch\.float64"):
+        operation("extrema")(pack_factors(random_matrices(2, 3, 4).double()), "triton")
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -134,7 +134,7 @@ def _few(entry: Entry, ground: Ground, clock: Clock) -> int | None:
     each = max(0.0, (taken(few) - one) / (few - 1))
     if one + each * (count - 1) <= longest:
         return None
-    return min(len(ground.rows), max(LEAST_ADAPTERS, int(longest / each)))
+    return min(len(ground.rows), max(LEAST_ADAPTERS, int(longest / max(each, 1e-9))))
 
 
 def _error(ground: Ground, answer: Any, few: int | None) -> float:

@@ -1,1 +1,1 @@
-"""Triton kernels: one launch for all layers of all adapters, imported only where one runs."""
+"""Triton kernels: few launches however many layers and adapters, imported only where one runs."""

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from wsa_kernels.fused.placing import place, store_placed
 from wsa_kernels.fused.statistics import Statistics, statistics
-from wsa_kernels.fused.table import POINTERS, Build, table
+from wsa_kernels.fused.table import POINTERS, Build, longest, table
 from wsa_kernels.fused.update_bins import update_bins
 from wsa_kernels.histogram import WIDTHS, normal_shares
+from wsa_kernels.layerwise import split
 from wsa_kernels.matrices import Delta, Factors, Matrices
 
 FIELDS = sum(WIDTHS)
@@ -31,6 +32,7 @@ def count(first, size, mean, std, low, high, BLOCK: tl.constexpr):
     for begin in range(0, padded, BLOCK):
         places = begin + tl.arange(0, BLOCK)
         w = tl.load(first + places, mask=places < padded, other=0.0)
+        w = tl.where(places < size, w, 0.0)
         z, ranges, near_zero, away = place(
             w, places < size, mean, std, low, high, z, ranges, near_zero, away
         )
@@ -72,14 +74,12 @@ def bins(matrices: Matrices) -> list[Tensor]:
         found = update_bins(matrices, bounds, normal)
     else:
         found = _stored_bins(matrices, bounds, normal)
-    fields = torch.split(found, list(WIDTHS), dim=-1)
-    return [field.squeeze(-1) if field.shape[-1] == 1 else field for field in fields]
+    return split(found, WIDTHS)
 
 
 def _stored_bins(matrices: Factors, bounds: Tensor, normal: Tensor) -> Tensor:
     flat, layers = matrices.flat, table(matrices)
-    longest = max(rows * cols for rows, cols in matrices.layout.shapes)
-    block = BLOCK if longest <= LONG else LONG_BLOCK
+    block = BLOCK if longest(matrices.layout) <= LONG else LONG_BLOCK
     out = torch.empty((*bounds.shape[:2], FIELDS), dtype=torch.float32, device=flat.device)
     _bins_kernel[(len(flat), matrices.count)](
         *(flat, *layers, bounds, normal, out, flat.stride(0), matrices.count),

@@ -20,8 +20,7 @@ from wsa_kernels.fused.updates import (
     TYPES,
     WARPS,
     factors_of,
-    padded_rank,
-    readable,
+    ranks_at_once,
     update_statistics,
     update_tile,
 )
@@ -81,7 +80,7 @@ def fine_histograms(matrices: Delta) -> Iterator[tuple[slice, Tensor, FineHistog
 
 def _counts(matrices: Delta, adapters: slice, low: Tensor, high: Tensor) -> Tensor:
     """Count the entries of some adapters' updates, [n, M, BINS]."""
-    flat = readable(matrices.flat)[adapters]
+    flat = matrices.flat[adapters]
     ranges = (each[adapters].float().contiguous() for each in (matrices.scale, low, high))
     shape = (len(flat), matrices.count, BINS)
     counts = torch.zeros(shape, dtype=torch.int32, device=flat.device)
@@ -93,7 +92,7 @@ def _counts(matrices: Delta, adapters: slice, low: Tensor, high: Tensor) -> Tens
         counts,
         flat.stride(0),
         matrices.count,
-        RANK=padded_rank(matrices),
+        RANK=ranks_at_once(matrices),
         SIDE=SIDE,
         BINS=BINS,
         num_warps=WARPS,

@@ -78,7 +78,8 @@ def _of_one(first, size, BLOCK: tl.constexpr):
         j = begin + tl.arange(0, BLOCK)
         w = tl.load(first + j, mask=j < padded, other=0.0).to(tl.float32)
         odd = odd | ((j < size) & (w != anchor))
-        sums += w.to(tl.float64) * w.to(tl.float64)
+        x = tl.where(j < size, w, 0.0).to(tl.float64)
+        sums += x * x
     return tl.sum(sums[None, None, :], 2), tl.max(odd.to(tl.int32))
 
 
@@ -176,7 +177,7 @@ BUILDS = tuple(
             "K": k,
             "BLOCK": SHAPES[k][0],
             "WIDE": wide,
-            "EACH": False,
+            "EACH": each,
             "ALIGNED": 16 if wide else min(k, 16),
         },
         warps=SHAPES[k][1],
@@ -185,4 +186,5 @@ BUILDS = tuple(
     )
     for pointer, k in _SIDES
     for wide in (True, False)
+    for each in ((False, True) if pointer == "*fp32" else (False,))
 )

@@ -147,7 +147,7 @@ def _marginals(matrices: Factors) -> Marginals:
             continue
         vectors = sum(sum(matrices.layout.shapes[layer]) for layer in layers)
         for adapters in runs(len(flat), 16 * vectors, flat.is_cuda):
-            part = Factors(flat[adapters], matrices.layout, matrices.shared)
+            part = Factors(flat[adapters], matrices.layout)
             _describe_matrices(part, layers, tile, norms[adapters], sums[adapters])
     return Marginals(norms, sums)
 

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wsa_kernels.fused.table import POINTERS, Build, Table, table
+from wsa_kernels.fused.table import POINTERS, Build, Table, longest, table
 from wsa_kernels.matrices import Factors, runs
 
 # A block of 16,384 spills registers; one of 8,192 has 128 in use and compiles in 4 s.
@@ -82,8 +82,7 @@ def _of_adapters(matrices: Factors, adapters: slice) -> Ordered:
             entries = shape_class.view(flat).flatten(2)
             shape_class.view(ordered).flatten(2).copy_(entries.sort(-1).values)
     every = torch.arange(matrices.count, device=flat.device)
-    longest = max(rows * cols for rows, cols in matrices.layout.shapes)
-    return Ordered(adapters, every, ordered, layers, longest)
+    return Ordered(adapters, every, ordered, layers, longest(matrices.layout))
 
 
 def _blocks(matrices: Factors) -> dict[int, Tensor]:

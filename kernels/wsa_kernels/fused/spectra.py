@@ -105,7 +105,7 @@ def spectra(matrices: Matrices) -> Tensor:
         for k, wide, layers in _groups(matrices):
             each = 8 * k * k * len(layers)
             for adapters in runs(len(flat), each, flat.is_cuda):
-                part = Factors(flat[adapters], matrices.layout, matrices.shared)
+                part = Factors(flat[adapters], matrices.layout)
                 _describe_stored(part, k, wide, layers, out[:, adapters])
     return out.permute(1, 2, 0)
 

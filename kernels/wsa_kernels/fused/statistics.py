@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from wsa_kernels.fused.power_sums import chunk, merge, store_statistics
-from wsa_kernels.fused.table import Build, table
+from wsa_kernels.fused.table import POINTERS, Build, longest, table
 from wsa_kernels.fused.updates import update_statistics
 from wsa_kernels.matrices import Delta, Factors, Matrices
 
@@ -61,6 +61,7 @@ def _statistics_kernel(
     for begin in range(0, padded, BLOCK):
         places = begin + tl.arange(0, BLOCK)
         w = tl.load(first + places, mask=places < padded, other=0.0).to(tl.float32)
+        w = tl.where(places < size, w, 0.0)
         count = tl.minimum(size - begin, BLOCK).to(tl.float32)
         part_mean, p2, p3, p4, part_low, part_high = chunk(w, places < size, count)
         n, mean, m2, m3, m4 = merge(n, mean, m2, m3, m4, count, part_mean, p2, p3, p4)
@@ -79,11 +80,10 @@ def statistics(matrices: Matrices) -> Statistics:
 
 def _launch(matrices: Factors) -> Statistics:
     flat, layers = matrices.flat, table(matrices)
-    longest = max(rows * cols for rows, cols in matrices.layout.shapes)
-    block = BLOCK if longest <= LONG else LONG_BLOCK
+    block = BLOCK if longest(matrices.layout) <= LONG else LONG_BLOCK
     out = torch.empty((len(flat), matrices.count, FIELDS), dtype=torch.float64, device=flat.device)
     _statistics_kernel[(len(flat), matrices.count)](
-        flat, *layers, out, flat.stride(0), matrices.count, BLOCK=block, num_warps=block // 512
+        flat, *layers, out, flat.stride(0), matrices.count, BLOCK=block, num_warps=block // BLOCK
     )
     return Statistics(*out.unbind(-1))
 
@@ -101,10 +101,10 @@ BUILDS = tuple(
         _statistics_kernel,
         {"flat_ptr": pointer, **_TYPES},
         {"BLOCK": block},
-        warps=block // 512,
+        warps=block // BLOCK,
         registers=80,
         instructions=("LDG.E.128",),
     )
-    for pointer in ("*fp32", "*fp16", "*bf16")
+    for pointer in POINTERS.values()
     for block in (BLOCK, LONG_BLOCK)
 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from wsa_kernels.layout import Layout
+from wsa_kernels.layout import ALIGNMENT, Layout
 from wsa_kernels.matrices import Matrices
 
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
@@ -53,13 +53,21 @@ def modules(matrices: Matrices) -> Modules:
     return matrices.shared.once("modules", lambda: _modules(matrices.layout, matrices.flat.device))
 
 
+def longest(layout: Layout) -> int:
+    """Count the entries of the greatest layer."""
+    return max((rows * cols for rows, cols in layout.shapes), default=0)
+
+
 def _table(layout: Layout, device: torch.device) -> Table:
-    rows, cols = zip(*layout.shapes, strict=True)
-    small = (torch.tensor(each, dtype=torch.int32, device=device) for each in (rows, cols))
+    if any(offset % ALIGNMENT for offset in layout.offsets):
+        raise ValueError(
+            f"kernels need layers at multiples of {ALIGNMENT} elements; see Layout.plan"
+        )
+    sides = ([shape[side] for shape in layout.shapes] for side in (0, 1))
+    small = (torch.tensor(each, dtype=torch.int32, device=device) for each in sides)
     return Table(torch.tensor(layout.offsets, dtype=torch.int64, device=device), *small)
 
 
 def _modules(layout: Layout, device: torch.device) -> Modules:
-    ups, downs = zip(*layout.pairs, strict=True)
-    halves = (torch.tensor(each, dtype=torch.int32, device=device) for each in (ups, downs))
-    return Modules(*halves)
+    halves = ([pair[half] for pair in layout.pairs] for half in (0, 1))
+    return Modules(*(torch.tensor(each, dtype=torch.int32, device=device) for each in halves))

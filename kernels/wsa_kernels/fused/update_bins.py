@@ -9,10 +9,11 @@ from torch import Tensor
 
 from wsa_kernels.fused.placing import place, store_placed
 from wsa_kernels.fused.table import Build, modules, table
-from wsa_kernels.fused.updates import TYPES, factors_of, padded_rank, readable, update_tile
+from wsa_kernels.fused.updates import TYPES, factors_of, ranks_at_once, update_tile
+from wsa_kernels.histogram import WIDTHS
 from wsa_kernels.matrices import Delta
 
-FIELDS = 71
+FIELDS = sum(WIDTHS)
 # placing an entry takes float64: 8 a thread, where 16 spilled to the stack at ranks 8 to 64
 ROWS, COLS, WARPS = 64, 32, 8
 
@@ -86,7 +87,7 @@ def update_bins(matrices: Delta, bounds: Tensor, normal: Tensor) -> Tensor:
 
     `bounds` are mean, std, least and greatest entry, [N, M, 4] float64.
     """
-    flat, count = readable(matrices.flat), matrices.count
+    flat, count = matrices.flat, matrices.count
     out = torch.empty((len(flat), count, FIELDS), dtype=torch.float32, device=flat.device)
     _update_bins_kernel[(len(flat), count)](
         flat,
@@ -98,7 +99,7 @@ def update_bins(matrices: Delta, bounds: Tensor, normal: Tensor) -> Tensor:
         out,
         flat.stride(0),
         count,
-        RANK=padded_rank(matrices),
+        RANK=ranks_at_once(matrices),
         ROWS=ROWS,
         COLS=COLS,
         num_warps=WARPS,
@@ -116,5 +117,5 @@ BUILDS = tuple(
         registers=255,
         instructions=("HGMMA",) if rank >= 16 and pointer != "*fp32" else (),
     )
-    for pointer, rank in (("*fp32", 1), ("*fp32", 8), ("*fp32", 16), ("*fp16", 16), ("*bf16", 64))
+    for pointer, rank in (("*fp32", 1), ("*fp32", 8), ("*fp32", 16), ("*fp16", 16), ("*bf16", 16))
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 from wsa_kernels.fused.norms import FIELDS, axes, describe
 from wsa_kernels.fused.roots import Roots, roots
 from wsa_kernels.fused.table import Build, table
-from wsa_kernels.matrices import Delta, runs
+from wsa_kernels.matrices import Delta, Factors, runs
 
 # Vectors at once and warps, by K: up to 8 a program holds K x K products of each in registers,
 # from 16 on tensor cores do the work.
@@ -91,16 +91,17 @@ def _describe(matrices: Delta, found: Roots, out: Tensor) -> None:
     places = axes(found.modules, sizes, device)
     scale = matrices.scale[:, list(found.modules)].double()
     for part in runs(len(out), 8 * places.width, out.is_cuda):
-        flat, factor = matrices.flat[part], scale[part].contiguous()
-        energies = torch.empty((len(flat), places.width), dtype=torch.float64, device=device)
-        some = Delta(flat, matrices.layout, factor, matrices.shared)
-        _launch(some, found.down[part], ups, places.starts[0], energies, up=True)
-        _launch(some, found.up[part], downs, places.starts[1], energies, up=False)
+        some = Factors(matrices.flat[part], matrices.layout)
+        shape, by = (len(some.flat), places.width), scale[part].contiguous()
+        energies = torch.empty(shape, dtype=torch.float64, device=device)
+        _launch(some, by, found.down[part], ups, places.starts[0], energies, up=True)
+        _launch(some, by, found.up[part], downs, places.starts[1], energies, up=False)
         describe(energies, places, out[part])
 
 
 def _launch(
-    matrices: Delta,
+    matrices: Factors,
+    scale: Tensor,
     found: Tensor,
     factors: Sequence[int],
     starts: Tensor,
@@ -113,7 +114,7 @@ def _launch(
     _energies_kernel[(len(flat), len(factors))](
         flat,
         found,
-        matrices.scale,
+        scale,
         places,
         *table(matrices),
         starts,

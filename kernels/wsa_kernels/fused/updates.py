@@ -49,13 +49,16 @@ def update_tile(up, down, rows, cols, out, into, rank, scale, RANK: tl.constexpr
             a = tl.load(down + k * into + cols, mask=(cols < into) & (k < rank), other=0.0)
             tile += b.to(tl.float32)[:, None] * a.to(tl.float32)[None, :]
     else:
-        k = tl.arange(0, RANK)
-        up_mask = (rows < out)[:, None] & (k < rank)[None, :]
-        down_mask = (k < rank)[:, None] & (cols < into)[None, :]
-        b = tl.load(up + rows[:, None] * rank + k[None, :], mask=up_mask, other=0.0)
-        a = tl.load(down + k[:, None] * into + cols[None, :], mask=down_mask, other=0.0)
-        # the default for float32, tf32, is off by 3e-4; "ieee" spills to the stack
-        tile = tl.dot(b, a, input_precision="tf32x3")
+        tile = tl.zeros([rows.shape[0], cols.shape[0]], tl.float32)
+        # any rank in steps of 16: of 64 at once float32 spilled, and more than 128 did not fit
+        for first in range(0, rank, RANK):
+            k = first + tl.arange(0, RANK)
+            up_mask = (rows < out)[:, None] & (k < rank)[None, :]
+            down_mask = (k < rank)[:, None] & (cols < into)[None, :]
+            b = tl.load(up + rows[:, None] * rank + k[None, :], mask=up_mask, other=0.0)
+            a = tl.load(down + k[:, None] * into + cols[None, :], mask=down_mask, other=0.0)
+            # the default for float32, tf32, is off by 3e-4; "ieee" spills to the stack
+            tile = tl.dot(b, a, tile, input_precision="tf32x3")
     return tile * scale
 
 
@@ -144,25 +147,17 @@ def update_statistics(matrices: Delta) -> UpdateStatistics:
     return matrices.shared.once("statistics", lambda: _launch(matrices))
 
 
-def padded_rank(matrices: Delta) -> int:
-    """Return the power of two that holds every module's rank, and that a tile is formed with."""
-    greatest = max(matrices.layout.shapes[up][1] for up, _ in matrices.layout.pairs)
+def ranks_at_once(matrices: Delta) -> int:
+    """Return how many ranks a tile takes at once: all of a few, or 16 by 16."""
+    shapes, pairs = matrices.layout.shapes, matrices.layout.pairs
+    greatest = max((shapes[up][1] for up, _ in pairs), default=1)
     # one matrix instruction on zeros costs less than two outer products of 16-bit factors
     least = LEAST_DOT.value if greatest > 1 and matrices.flat.dtype != torch.float32 else 1
-    return max(least, int(triton.next_power_of_2(greatest)))
-
-
-def readable(flat: Tensor) -> Tensor:
-    """Return the weights as tiles are formed from them.
-
-    Triton's interpreter (3.7.1) multiplies bf16 by the integers it stores it in: there, and only
-    there, it is upcast, which changes no value.
-    """
-    return flat.float() if flat.dtype == torch.bfloat16 and not flat.is_cuda else flat
+    return min(int(LEAST_DOT.value), max(least, int(triton.next_power_of_2(greatest))))
 
 
 def _launch(matrices: Delta) -> UpdateStatistics:
-    flat, count = readable(matrices.flat), matrices.count
+    flat, count = matrices.flat, matrices.count
     out = torch.empty((len(flat), count, FIELDS), dtype=torch.float64, device=flat.device)
     _update_statistics_kernel[(len(flat), count)](
         flat,
@@ -172,7 +167,7 @@ def _launch(matrices: Delta) -> UpdateStatistics:
         out,
         flat.stride(0),
         count,
-        RANK=padded_rank(matrices),
+        RANK=ranks_at_once(matrices),
         SIDE=SIDE,
         num_warps=WARPS,
     )
@@ -205,6 +200,6 @@ BUILDS = tuple(
         ("*fp32", 16),
         ("*fp16", 1),
         ("*fp16", 16),
-        ("*bf16", 64),
+        ("*bf16", 16),
     )
 )

@@ -11,6 +11,7 @@ from wsa_kernels.absolute_sums import absolute_sums
 from wsa_kernels.extrema import extrema
 from wsa_kernels.fourier import fourier
 from wsa_kernels.histogram import histogram
+from wsa_kernels.layout import Layout
 from wsa_kernels.matrices import Delta, Factors, Matrices
 from wsa_kernels.moments import moments
 from wsa_kernels.operation import Operation
@@ -113,12 +114,35 @@ def test_a_constant_layer_has_the_references_values(
     hold_to_truth(operation, place(pack_factors(*layers)))
 
 
+def rows(matrices: Matrices, one: slice) -> Matrices:
+    if isinstance(matrices, Delta):
+        return Delta(matrices.flat[one], matrices.layout, matrices.scale[one])
+    return Factors(matrices.flat[one], matrices.layout)
+
+
+@pytest.mark.parametrize("view", ["factors", "delta"])
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 def test_an_adapters_bytes_do_not_depend_on_its_shard_mates(
-    operation: Operation[Any], random_matrices: Any, pack_factors: Any, place: Place
+    operation: Operation[Any], view: str, random_matrices: Any, pack_delta: Any, place: Place
 ) -> None:
-    layers = [skewed(shape, i, random_matrices) for i, shape in enumerate(SHAPES)]
-    together = operation(place(pack_factors(*layers)), backend="triton")
-    for i in range(3):
-        alone = operation(place(pack_factors(*(each[i : i + 1] for each in layers))), "triton")
-        assert all(torch.equal(a[i : i + 1], b) for a, b in zip(together, alone, strict=True))
+    modules = [
+        (skewed((out, 3), i, random_matrices), skewed((3, into), -i, random_matrices))
+        for i, (out, into) in enumerate(MODULES)
+    ]
+    matrices = pack_delta(*modules, scale=random_matrices(3, len(modules), seed=9))
+    if view == "factors":
+        matrices = Factors(matrices.flat, matrices.layout)
+    together = operation(place(matrices), backend="triton")
+    for one in (slice(0, 1), slice(2, 3)):
+        alone = operation(place(rows(matrices, one)), "triton")
+        assert all(torch.equal(a[one], b) for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
+def test_no_layers_give_no_columns(operation: Operation[Any], place: Place) -> None:
+    nothing = Layout.plan([])
+    for matrices in (
+        Factors(torch.zeros(2, 0), nothing),
+        Delta(torch.zeros(2, 0), nothing, torch.zeros(2, 0)),
+    ):
+        assert all(each.shape[:2] == (2, 0) for each in operation(place(matrices), "triton"))
