@@ -24,8 +24,7 @@ from wsa.progress import Progress, progress
 
 # What pytest brings along that would look at this directory, write to it, or talk.
 UNWANTED = ("cacheprovider", "terminal", "warnings", "faulthandler", "logging")
-# What would change this session from outside.
-# what would configure our pytest from outside; one worker of several would time nothing
+# What would configure our pytest from outside; one worker of several would time nothing.
 VARIABLES = (
     "PYTEST_ADDOPTS",
     "PYTEST_PLUGINS",

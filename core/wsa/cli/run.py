@@ -38,7 +38,11 @@ def run(
         bool | None, typer.Option("--amp/--no-amp", help="Half precision. [on CUDA only]")
     ] = None,
     compile: Annotated[
-        bool | None, typer.Option("--compile/--no-compile", help="torch.compile. [where it pays]")
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Compiled code. Without: plain torch only. [where it pays]",
+        ),
     ] = None,
     device: options.Device = "auto",
     num_workers: options.NumWorkers = 4,

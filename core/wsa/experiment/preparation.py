@@ -74,7 +74,9 @@ def prepare_extraction(
         population.catalogue.layers(view)
     wanted = [Request(view, offer) for view in config.view for offer in offers]
     needed = [Request(view, offer) for view in config.view for offer in parts]
-    backend = {True: "compiled", False: "reference", None: None}[config.compile]
+    # on CUDA what is not fused is compiled anyway
+    compiled = "compiled" if device.type == "cpu" else None
+    backend = {True: compiled, False: "reference", None: None}[config.compile]
     store = open_store(config)
     return Extraction(population, wanted + needed, store, device, backend), wanted, failures
 
