@@ -42,3 +42,9 @@ def test_a_name_of_its_own_tolerance_is_held_to_that() -> None:
     assert greatest_error(off, TRUTH, {"": 0.0, "std": 0.06}) == pytest.approx(0.05)
     with pytest.raises(Disagreement, match=r"std is off .*; 0.01 is allowed"):
         greatest_error(off, TRUTH, {"": 1.0, "std": 0.01})
+
+
+def test_a_truth_that_is_not_finite_agrees_with_nobody() -> None:
+    truth = TRUTH | {"mean": torch.tensor([float("nan"), 1.0])}
+    with pytest.raises(Disagreement, match="the truth of mean has 1 values that are not finite"):
+        greatest_error(answer(), truth, {"": 1.0})

@@ -86,6 +86,7 @@ def test_the_table_has_every_column(
         ('{"twice": x / 0}', "values that are not finite"),
         ('{"double": 2 * x}', "names missing: twice"),
         ("undefined", "NameError"),
+        ("exit(0)", "SystemExit"),
     ],
 )
 def test_a_wrong_contender_is_an_error_and_is_not_timed(
@@ -105,6 +106,14 @@ def test_a_wrong_contender_is_an_error_and_is_not_timed(
     (module,) = [each for name, each in sys.modules.items() if name.startswith("module_dist")]
     # once; a second call, where the first answers, is the one that is judged
     assert module.called.count("wrong") <= 2
+
+
+def test_a_contender_that_writes_to_its_inputs_does_not_make_the_truth(
+    stranger: Install, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger('{"twice": 2 * x.zero_()}')
+    assert bench("doubling", *QUICK, "--backend", "wrong") == 1
+    assert "twice is off by 1 of its greatest true value" in capsys.readouterr().out
 
 
 def test_a_contender_that_fails_while_it_is_timed_is_an_error_too(
@@ -176,6 +185,7 @@ def test_two_plugins_that_offer_one_case_are_told_and_the_first_runs(
         (("moments", "--backend", "fastest"), "no backend called 'fastest'"),
         (("moments", "--view", "sideways"), "no view called 'sideways'"),
         (("moments", "--rank", "one"), "--rank needs whole numbers"),
+        (("moments", "--rank", "²"), "--rank needs whole numbers"),
         (("moments", "--adapters", 0), "--adapters needs 1 or more; got 0"),
         (("moments", "--fail-if", "slower>10%"), "--fail-if needs --compare FILE"),
         (("moments", "--compare", "no.json"), "--compare cannot read no.json"),

@@ -59,10 +59,11 @@ def test_without_a_rule_a_comparison_only_tells(
     assert "quick: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ["{}", '{"schema": "wsa bench 1"}'])
 def test_what_another_program_wrote_is_refused(
-    stranger: Install, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "other.json").write_text("{}")
+    (tmp_path / "other.json").write_text(text)
     assert bench("moments", "--compare", tmp_path / "other.json") == 2
     assert "needs a file written by wsa bench --json" in capsys.readouterr().err
 

@@ -46,9 +46,10 @@ def _error(name: str, found: Tensor, truth: Tensor) -> float:
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise Disagreement(f"{name} needs shape {list(truth.shape)}, got {shape}")
     exact, values = truth.double(), found.to(truth.device).double()
-    bad = int((~torch.isfinite(values)).sum())
-    if bad:
-        raise Disagreement(f"{name} has {bad} values that are not finite")
+    for whose, numbers in (("the truth of ", exact), ("", values)):
+        bad = int((~torch.isfinite(numbers)).sum())
+        if bad:
+            raise Disagreement(f"{whose}{name} has {bad} values that are not finite")
     if not exact.numel():
         return 0.0
     off, scale = float((values - exact).abs().max()), float(exact.abs().max())

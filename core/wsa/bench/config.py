@@ -44,6 +44,6 @@ class BenchConfig:
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
     """Split `1,4,16`; raises WsaError for what is no whole number."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdigit() for part in parts):
+    if not all(part.isdecimal() for part in parts):
         raise WsaError(f"{option} needs whole numbers with commas; got {text!r}")
     return tuple(int(part) for part in parts)

@@ -17,6 +17,7 @@ from wsa.errors import WsaError
 from wsa.storage import refusals, write_json
 
 SCHEMA = "wsa bench 1"
+WRITTEN = {"schema", "benchmarks", "failures", "left_out"}
 # Above both floors by this factor, neither memory nor arithmetic is what a contender waits for.
 OVERHEAD = 4.0
 
@@ -74,7 +75,8 @@ def load_report(path: Path) -> Report:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError) as problem:
         raise WsaError(f"--compare cannot read {path}: {problem}") from problem
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    whole = isinstance(document, dict) and document.keys() >= WRITTEN
+    if not whole or document["schema"] != SCHEMA:
         raise WsaError(f"--compare needs a file written by wsa bench --json; {path} is none")
     return Report(document, document["failures"], document["left_out"])
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from wsa.bench import timed
 from wsa.bench.clock import Clock
@@ -76,7 +78,9 @@ class Bench:
         """Lend a judged entry to the clock; what goes wrong is kept, and the others go on."""
         try:
             yield judge(entry, self._ground(entry.contest), self.clock, self.seconds)
-        except Exception as problem:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:  # a contender may also exit, or skip
             self.failures[entry.name] = cause(problem)
             raise
         finally:
@@ -133,7 +137,9 @@ def _undisturbed() -> Iterator[None]:
     before = {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            # it says that nothing was timed, which we tell with the reason
+            warnings.simplefilter("ignore", PytestBenchmarkWarning)
             yield
     finally:
         del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
