@@ -14,17 +14,14 @@ from wsa.cache import KEY_SCHEME, Cache, Store
 from wsa.contract import held_to_contract, named_columns
 from wsa.errors import PluginFailure
 from wsa.population.batch import Batch
-from wsa.population.identity import Identity, IdentityMemo, layout_digest
+from wsa.population.identity import Identity, IdentityMemo
 from wsa.progress import Progress, progress, say
 from wsa.registry import Offer
 from wsa.representation import Column, Composite
 from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
-    from wsa.population.population import Population, Shard
-
-
-Span = tuple[int, int]  # (start, stop) of a shard
+    from wsa.population.population import Population, Shard, Span
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,6 @@ class Extraction:
     bytes_written: int = 0
 
     def __post_init__(self) -> None:
-        self.layout_digest = layout_digest(self.population)
         self._columns: dict[Request, list[Column]] = {}
         self._columns_digests: dict[Request, str] = {}
         directory = self.store.identities if isinstance(self.store, Cache) else None
@@ -84,7 +80,8 @@ class Extraction:
             for shard in self.population.shards(waiting):
                 self._visit(shard, bar)
         for row in (~self.valid()).nonzero()[0]:
-            say(f"adapter {row} has weights that are not finite; it is left out of training")
+            name = self.population.name(row)
+            say(f"adapter {name} has weights that are not finite; it is left out of training")
         for request, problem in self.failures.items():
             say(f"{request.name} failed: {problem}; the others go on")
 
@@ -116,7 +113,7 @@ class Extraction:
     def cached(self, request: Request, span: Span) -> bool:
         """Tell whether a shard's features are in the store, as far as no weight need be read."""
         identity = self.memo.recall(*span) if self.memo else None
-        return identity is not None and self.store.has(self.key(request, identity))
+        return identity is not None and self.store.has(self.key(request, span, identity))
 
     def digests(self) -> list[str]:
         """Return the digest of every adapter's weights, in order."""
@@ -130,26 +127,27 @@ class Extraction:
             valid[[start + row for row in identity.not_finite]] = False
         return valid
 
-    def key_inputs(self, request: Request, identity: Identity) -> dict[str, Any]:
+    def key_inputs(self, request: Request, span: Span, identity: Identity) -> dict[str, Any]:
         """Return everything that decides a shard's features, as the cache key sees it."""
+        dtype = self.population.group(span[0]).dtype
         plugin, representation = request.offer.plugin, request.offer.representation
         self.columns(request)
         return {
             "scheme": KEY_SCHEME,
             "shard": identity.digest,
-            "layout": self.layout_digest,
+            "layout": self.population.layout_digest(span[0]),
             "view": request.view,
             "representation": representation.name,
             "version": representation.version,
             "parameters": getattr(representation, "parameters", {}),
             "distribution": f"{plugin.distribution} {plugin.version}",
             "columns": self._columns_digests[request],
-            "dtype": str(self.population.dtype).removeprefix("torch."),
+            "dtype": str(dtype).removeprefix("torch."),
         }
 
-    def key(self, request: Request, identity: Identity) -> str:
+    def key(self, request: Request, span: Span, identity: Identity) -> str:
         """Return the cache key of a request's features of one shard."""
-        return canonical_digest(self.key_inputs(request, identity))
+        return canonical_digest(self.key_inputs(request, span, identity))
 
     def account(self) -> str:
         """Say in one line what was computed, what was found, and whether a weight was read."""
@@ -177,20 +175,20 @@ class Extraction:
         identity = self.memo.recall(start, stop) if self.memo else None
         if identity is None:
             return False
-        keys = self._keys(identity)
+        keys = self._keys((start, stop), identity)
         complete = all(self.store.has(key) for key in keys.values())
         if complete:
             self.identities[start] = identity
             self.found += len(keys)
         return complete
 
-    def _keys(self, identity: Identity) -> dict[Request, str]:
+    def _keys(self, span: Span, identity: Identity) -> dict[Request, str]:
         working = [request for request in self.computable() if request not in self.failures]
-        return {request: self.key(request, identity) for request in working}
+        return {request: self.key(request, span, identity) for request in working}
 
     def _visit(self, shard: Shard, bar: Progress) -> None:
         identity = self._identify(shard)
-        keys = self._keys(identity)
+        keys = self._keys(shard.span, identity)
         missing = [request for request, key in keys.items() if not self.store.has(key)]
         self.found += len(keys) - len(missing)
         self._compute(shard, identity, missing)
@@ -215,26 +213,28 @@ class Extraction:
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
                 if not batch.intact():
-                    shard = self.population.read(shard.start, shard.stop)
+                    shard = self.population.read(*shard.span)
                     batches.clear()
                 continue
-            self._commit(request, identity, values, torch.from_numpy(shard.valid))
+            self._commit(request, shard, identity, values)
 
     def _batch(self, shard: Shard, view: str) -> Batch:
         layers = self.population.catalogue.layers(view)
         flat, scale = shard.flat.to(self.device), shard.scale.to(self.device)
-        return Batch(flat, self.population.layout, layers, scale, self.backend)
+        layout = self.population.group(shard.start).layout
+        return Batch(flat, layout, layers, scale, self.backend)
 
-    def _commit(self, request: Request, identity: Identity, values: Tensor, valid: Tensor) -> None:
+    def _commit(self, request: Request, shard: Shard, identity: Identity, values: Tensor) -> None:
+        valid = torch.from_numpy(shard.valid)
         kept = torch.where(valid[:, None], values.cpu(), torch.zeros(()))
-        inputs = self.key_inputs(request, identity)
+        inputs = self.key_inputs(request, shard.span, identity)
         self.bytes_written += self.store.commit(canonical_digest(inputs), kept, inputs)
         self.computed += 1
 
     def _shard_features(self, request: Request, span: Span) -> Tensor:
         self._raise_failure(request)
         identity = self.identities[span[0]]
-        key = self.key(request, identity)
+        key = self.key(request, span, identity)
         features = self.store.read(key)
         if features is None:
             shard = self.population.read(*span)

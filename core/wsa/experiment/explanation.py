@@ -55,8 +55,8 @@ def _misses(
         identity = extraction.memo.recall(*span) if extraction.memo else None
         if identity is None:
             yield f"adapters {span[0]} to {span[1]}: their files are new or have changed"
-        elif not extraction.store.has(extraction.key(request, identity)):
-            yield _nearest(extraction.key_inputs(request, identity), records)
+        elif not extraction.store.has(extraction.key(request, span, identity)):
+            yield _nearest(extraction.key_inputs(request, span, identity), records)
 
 
 def _nearest(inputs: dict[str, Any], records: list[dict[str, Any]]) -> str:

@@ -76,7 +76,7 @@ def forecast(config: RunConfig) -> Forecast:
     cached = {r: _cached(prepared, r) for r in extraction.computable() if columns[r]}
     spans = population.ranges()
     missing = [r for r, found in cached.items() if found < len(spans)]
-    size = population.layout.size * population.dtype.itemsize
+    sizes = [population.group(start).row_bytes * (stop - start) for start, stop in spans]
     tasks = [
         TaskForecast(task.name, len(task.layers), _share(prepared, task, columns))
         for task in prepared.tasks
@@ -85,7 +85,7 @@ def forecast(config: RunConfig) -> Forecast:
         adapters=population.count,
         parameters=population.layout.parameters,
         shards=len(spans),
-        weight_bytes=population.count * size,
+        weight_bytes=sum(sizes),
         entries=len(cached) * len(spans),
         entries_cached=sum(cached.values()),
         cache_bytes=sum(columns[r] for r in missing) * population.count * 4,
@@ -119,7 +119,7 @@ def _feature_seconds(prepared: Prepared, requests: list[Request]) -> float:
     if not requests:
         return 0.0
     count = min(SAMPLE_ADAPTERS, prepared.population.count)
-    sample = replace(prepared.population, count=count)
+    sample = prepared.population.head(count)
     started = time.monotonic()
     replace(prepared.extraction, population=sample, requests=requests, store=Memory()).ensure()
     return (time.monotonic() - started) * prepared.population.count / count

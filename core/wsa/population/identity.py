@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import xxhash
 
 from wsa.storage import canonical_digest, seal, to_json, unseal, write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from torch import Tensor
 
     from wsa.population.population import Population, Shard
@@ -46,9 +45,7 @@ class IdentityMemo:
     """
 
     def __init__(self, directory: Path, population: Population) -> None:
-        self.directory = directory
-        self.state = _state(population.files())
-        self.layout = layout_digest(population)
+        self.directory, self.population = directory, population
 
     def recall(self, start: int, stop: int) -> Identity | None:
         """Return a shard's identity, or None where its files are not as they were."""
@@ -70,27 +67,23 @@ class IdentityMemo:
             write_bytes(path, seal(to_json(record).encode()))
 
     def _path(self, start: int, stop: int) -> Path | None:
-        if not self.state:
+        state = self.population.state(start, stop)
+        if not state:
             return None
-        key = canonical_digest([self.state, self.layout, start, stop])
+        key = canonical_digest([state, self.population.layout_digest(start)])
         return self.directory / f"{key}.sealed"
 
 
 def row_digests(flat: Tensor, scale: Tensor) -> list[str]:
     """Return the xxh3-128 of every adapter's bytes: its weights and the scale of its modules."""
-    return [
-        xxhash.xxh3_128_hexdigest(weights.tobytes() + scales.tobytes())
-        for weights, scales in zip(flat.numpy(), scale.numpy(), strict=True)
-    ]
+    import torch
+
+    weights, scales = (each.view(torch.uint8).numpy() for each in (flat, scale))
+    return [_digest(*rows) for rows in zip(weights, scales, strict=True)]
 
 
-def layout_digest(population: Population) -> str:
-    """Return a digest of the names, shapes and places of every layer."""
-    layout = population.layout
-    names = population.catalogue.factors.names
-    return canonical_digest([names, layout.shapes, layout.offsets, layout.pairs])
-
-
-def _state(files: Sequence[str]) -> list[list[Any]]:
-    found = [(os.path.abspath(name), os.stat(name)) for name in files]
-    return [[name, status.st_size, status.st_mtime_ns] for name, status in found]
+def _digest(*rows: np.ndarray) -> str:
+    state = xxhash.xxh3_128()
+    for row in rows:
+        state.update(row)
+    return str(state.hexdigest())

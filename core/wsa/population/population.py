@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from wsa.errors import WsaError, unknown
-from wsa.layers import Catalogue, catalogue, split_key
-from wsa.population.columns import element_type, is_layer, matrices_of, shape_of
-from wsa.population.source import open_dataset
-from wsa_kernels.layout import Layout
+from wsa.errors import unknown
+from wsa.formats.refusal import Refused
+from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from wsa.layers import Catalogue
+    from wsa_kernels.layout import Layout
 
 # A shard is the unit that is read, computed, cached and committed: 64 MiB, at most 1,024 adapters.
 SHARD_BYTES = 64 << 20
 SHARD_ADAPTERS = 1024
+
+Span = tuple[int, int]  # (start, stop) of a shard
+
+
+@dataclass(frozen=True)
+class Group:
+    """A run of adapters, up to `stop`, whose matrices have equal shapes and so lie alike."""
+
+    stop: int
+    layout: Layout
+    dtype: torch.dtype
+
+    @property
+    def row_bytes(self) -> int:
+        """Count the bytes of one adapter."""
+        return self.layout.size * self.dtype.itemsize
+
+    @property
+    def shard_adapters(self) -> int:
+        """Adapters in a shard: a power of two, so that a growing population keeps its shards."""
+        fitting = SHARD_BYTES // max(1, self.row_bytes)
+        return min(SHARD_ADAPTERS, 1 << max(0, fitting.bit_length() - 1))
 
 
 @dataclass(frozen=True)
@@ -39,23 +62,53 @@ class Shard:
     valid: np.ndarray  # [n] bool
     digests: list[str]  # of each row's bytes as stored
 
+    @property
+    def span(self) -> Span:
+        """Return (start, stop)."""
+        return self.start, self.stop
 
-@dataclass(frozen=True)
-class Population:
-    """N adapters of one base model: their layers, where those lie, and their labels."""
 
-    dataset: Dataset
+class Population(ABC):
+    """N adapters of one base model: their layers, where those lie, and their labels.
+
+    Sources differ in how a shard is read and what tells that its files are as they were.
+    """
+
     catalogue: Catalogue
-    layout: Layout
-    dtype: torch.dtype
-    count: int  # N
-    num_workers: int = 4
+    groups: tuple[Group, ...]
+    labels: pa.Table  # [N] rows: every column that is not a layer
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
 
-    @cached_property
-    def labels(self) -> pa.Table:
-        """Return every column that is not a layer, [N] rows."""
-        columns = [name for name in self.dataset.column_names if name not in self._keys]
-        return _table(self.dataset.select_columns(columns), 0, self.count)
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Shard:
+        """Read the adapters of a shard into one flat buffer."""
+
+    @abstractmethod
+    def state(self, start: int, stop: int) -> list[Any]:
+        """Tell what would change if a shard's files did; empty where nothing would tell."""
+
+    @abstractmethod
+    def head(self, count: int) -> Population:
+        """Return the first adapters only."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return self.groups[-1].stop
+
+    def group(self, row: int) -> Group:
+        """Return the group that an adapter is in."""
+        return self.groups[bisect_right([each.stop for each in self.groups], row)]
+
+    @property
+    def layout(self) -> Layout:
+        """Return the layout of the widest group: of all adapters where there is one."""
+        return max((each.layout for each in self.groups), key=lambda layout: layout.size)
+
+    def name(self, row: int) -> str:
+        """Return how an adapter is called in messages: its row, or its file."""
+        return str(row)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one label column; raises WsaError where there is none of that name."""
@@ -63,22 +116,15 @@ class Population:
             raise unknown("label column", name, self.labels.column_names)
         return self.labels.column(name)
 
-    @property
-    def shard_adapters(self) -> int:
-        """Adapters in a shard: a power of two, so that a growing population keeps its shards."""
-        fitting = SHARD_BYTES // max(1, self.layout.size * self.dtype.itemsize)
-        return min(SHARD_ADAPTERS, 1 << max(0, fitting.bit_length() - 1))
+    def ranges(self) -> list[Span]:
+        """Return (start, stop) of every shard; none lies in two groups."""
+        spans, start = [], 0
+        for group in self.groups:
+            spans += self._cut(start, group)
+            start = group.stop
+        return spans
 
-    def ranges(self) -> list[tuple[int, int]]:
-        """Return (start, stop) of every shard."""
-        step = self.shard_adapters
-        return [(start, min(self.count, start + step)) for start in range(0, self.count, step)]
-
-    def files(self) -> list[str]:
-        """Return the files the weights lie in; empty for a data set in memory."""
-        return [entry["filename"] for entry in self.dataset.cache_files]
-
-    def shards(self, ranges: list[tuple[int, int]]) -> Iterator[Shard]:
+    def shards(self, ranges: Sequence[Span]) -> Iterator[Shard]:
         """Read shards in order, the next one while the caller works on this one."""
         with ThreadPoolExecutor(1) as reader:
             coming = deque(reader.submit(self.read, *span) for span in ranges[:1])
@@ -89,84 +135,26 @@ class Population:
             if coming:
                 yield coming.popleft().result()
 
-    def read(self, start: int, stop: int) -> Shard:
-        """Read adapters `start` to `stop` into one flat buffer, `num_workers` columns at once."""
-        from wsa.population.identity import row_digests
+    def layout_digest(self, row: int) -> str:
+        """Return a digest of the names, shapes and places of every layer of an adapter."""
+        return self._layout_digests[self.groups.index(self.group(row))]
 
-        table = _table(self.dataset.select_columns(list(self.catalogue.keys)), start, stop)
-        flat = torch.zeros(stop - start, self.layout.size, dtype=self.dtype)
-        with ThreadPoolExecutor(self.num_workers) as pool:
-            list(pool.map(lambda layer: self._fill(flat, table, layer), range(len(self._keys))))
-        scale = torch.ones(stop - start, len(self.layout.pairs))
-        digests = row_digests(flat, scale)
-        valid = torch.isfinite(flat).all(1)
-        flat[~valid] = 0
-        return Shard(start, stop, flat, scale, valid.numpy(), digests)
+    @cached_property
+    def _layout_digests(self) -> list[str]:
+        names = self.catalogue.factors.names
+        layouts = [group.layout for group in self.groups]
+        return [canonical_digest([names, x.shapes, x.offsets, x.pairs]) for x in layouts]
 
-    @property
-    def _keys(self) -> tuple[str, ...]:
-        return self.catalogue.keys
-
-    def _fill(self, flat: Tensor, table: pa.Table, layer: int) -> None:
-        key, shape = self._keys[layer], self.layout.shapes[layer]
-        values = matrices_of(table.column(key), key, shape)
-        offset, size = self.layout.offsets[layer], shape[0] * shape[1]
-        flat[:, offset : offset + size] = torch.from_numpy(_writable(values))
+    def _cut(self, start: int, group: Group) -> list[Span]:
+        step = group.shard_adapters
+        return [(at, min(group.stop, at + step)) for at in range(start, group.stop, step)]
 
 
-def open_population(name: str, limit: int | None = None, num_workers: int = 4) -> Population:
-    """Open the population a name stands for; reads the first row only.
+def proved(start: int, flat: Tensor, scale: Tensor) -> Shard:
+    """Return a shard of weights just read: every row by its digest, those not finite zeroed."""
+    from wsa.population.identity import row_digests
 
-    Raises WsaError where nothing is there, no column is a layer, or factors do not pair.
-    """
-    dataset = open_dataset(name)
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    if not count:
-        raise WsaError(f"{name} holds no adapters; nothing to do")
-    schema = dataset.features.arrow_schema
-    layers = [field for field in schema if is_layer(field)]
-    _refuse_lost_halves(schema, layers)
-    if not layers:
-        raise WsaError(
-            f"{name} has no layer columns: needed matrices (lists of lists of floats), one column "
-            f"per matrix; found {', '.join(schema.names[:8])}"
-        )
-    shapes = _shapes(dataset, [field.name for field in layers])
-    found = catalogue(shapes)
-    layout = Layout.plan([shapes[key] for key in found.keys], found.pairs)
-    half = all(pa.types.is_float16(element_type(field)) for field in layers)
-    dtype = torch.float16 if half else torch.float32
-    return Population(dataset, found, layout, dtype, count, num_workers)
-
-
-def _refuse_lost_halves(schema: pa.Schema, layers: list[pa.Field]) -> None:
-    """Refuse a column that is named as half of a module but holds no matrix of floats."""
-    for field in schema:
-        if split_key(field.name)[1] and field not in layers:
-            raise WsaError(
-                f"column {field.name!r} is named as a LoRA matrix but holds {field.type}; needed "
-                f"lists of lists of floats: reshape it, or leave the column out"
-            )
-
-
-def _shapes(dataset: Dataset, names: list[str]) -> dict[str, tuple[int, int]]:
-    first = _table(dataset.select_columns(names), 0, 1)
-
-    def rank() -> int:
-        if "rank" not in dataset.column_names:
-            raise WsaError("layer columns are flat lists: a 'rank' column must say their shape")
-        found = dataset[0]["rank"]
-        if not isinstance(found, int) or found < 1:
-            raise WsaError(f"column 'rank' needs a whole number from 1 up; row 0 has {found!r}")
-        return found
-
-    return {name: shape_of(first.column(name), name, rank) for name in names}
-
-
-def _table(dataset: Dataset, start: int, stop: int) -> pa.Table:
-    # the arrow format slices buffers; any other decodes row by row, some 1,000 times slower
-    return dataset.with_format("arrow")[start:stop]
-
-
-def _writable(values: np.ndarray) -> np.ndarray:
-    return values if values.flags.writeable else values.copy()
+    digests = row_digests(flat, scale)
+    valid = torch.isfinite(flat).all(1) & torch.isfinite(scale).all(1)
+    flat[~valid], scale[~valid] = 0, 0
+    return Shard(start, start + len(flat), flat, scale, valid.numpy(), digests)

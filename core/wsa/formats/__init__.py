@@ -1,0 +1,1 @@
+"""Formats: adapter files as the ecosystem writes them, read by their headers, never guessed."""

@@ -1,0 +1,227 @@
+"""Adapter: one file as modules of its base model, from its header alone.
+
+Strict: every key is matched, or the file is refused with counts and examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from wsa.formats.algebra import KINDS, Dense, Extent, Kind
+from wsa.formats.config import Config, Configs, read_configs
+from wsa.formats.header import Header, HeaderReader, Stored, Structure
+from wsa.formats.keys import ALPHA, DENSE, KOHYA, LOHA, LOKR, Parsed, parse_keys
+from wsa.formats.naming import Place, places
+from wsa.formats.refusal import BadFile, Refused, examples, quoted
+from wsa.layers import natural
+
+FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+# What torch's batch norm counts beside its weights.
+_COUNTERS = ("num_batches_tracked",)
+ASSUMED = "alpha=assumed"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """By what an update is multiplied: a number, or a stored alpha over `divisor`."""
+
+    value: float = 1.0
+    key: str | None = None
+    divisor: float = 1.0
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module's update, or one dense matrix, as a file stores it."""
+
+    name: str
+    kind: Kind
+    keys: tuple[tuple[str, str], ...]  # role -> stored name
+    extent: Extent  # after `rows` is taken
+    rows: tuple[int, int] | None
+    scale: Scale
+
+    @property
+    def is_dense(self) -> bool:
+        """Tell whether this is a matrix of a plain network, which no view `delta` has."""
+        return isinstance(self.kind, Dense)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What files of one structure and configuration are: modules in natural order."""
+
+    family: str
+    modules: tuple[Module, ...]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
+    structure: Structure
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Return (rows, cols) of every module by name: what a population must agree on."""
+        return {each.name: (each.extent.rows, each.extent.cols) for each in self.modules}
+
+    @cached_property
+    def dtype(self) -> str:
+        """Return the type the flat buffer needs: the stored one where nothing is computed."""
+        found = {self.structure.tensors[key].dtype for m in self.modules for _, key in m.keys}
+        plain = all({role for role, _ in m.keys} <= {"up", "down", "dense"} for m in self.modules)
+        return found.pop() if plain and len(found) == 1 and found <= {"F16", "BF16"} else "F32"
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """One file: where it is, what it says of itself, and what it is."""
+
+    path: Path
+    header: Header
+    configs: Configs
+    form: Form
+
+
+@dataclass
+class AdapterReader:
+    """Describes files; what files of one structure have in common is found out once."""
+
+    allow_partial: bool = False
+    split_fused: bool = True
+    headers: HeaderReader = field(default_factory=HeaderReader)
+    forms: dict[tuple[str, str], Form | Refused] = field(default_factory=dict)
+
+    def describe(self, path: Path) -> AdapterFile:
+        """Return what a file is, from its header; raises BadFile, with the reason."""
+        header = self.headers.read(path)
+        configs = read_configs(path, header.metadata)
+        key = (header.structure.digest, configs.digest)
+        if key not in self.forms:
+            self.forms[key] = self._form_or_reason(header.structure, configs)
+        form = self.forms[key]
+        if isinstance(form, Refused):
+            raise BadFile(form.reason)
+        return AdapterFile(path, header, configs, form)
+
+    def _form_or_reason(self, structure: Structure, configs: Configs) -> Form | Refused:
+        try:
+            return self._form(structure, configs)
+        except BadFile as problem:
+            return Refused("", str(problem))
+
+    def _form(self, structure: Structure, configs: Configs) -> Form:
+        parsed = parse_keys(structure.tensors)
+        kind = configs.refusal()
+        if kind:
+            raise BadFile(f"unsupported: {kind}; wsa reads LoRA, LoCon, LoHa and LoKr")
+        counters = [key for key in parsed.modules if key.endswith(_COUNTERS)]
+        skipped = [*parsed.unmatched, *parsed.unsupported, *counters]
+        if not self.allow_partial:
+            _refuse_skipped(parsed, len(structure.tensors))
+        kept = {stem: r for stem, r in parsed.modules.items() if stem not in set(skipped)}
+        modules = [
+            module
+            for stem, roles in kept.items()
+            for module in self._modules(parsed.family, stem, roles, structure, configs)
+        ]
+        if not modules:
+            raise BadFile("it holds no matrix that wsa can read")
+        ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
+        _refuse_doubles(ordered)
+        return Form(parsed.family, ordered, tuple(skipped), _notes(ordered), structure)
+
+    def _modules(
+        self,
+        family: str,
+        stem: str,
+        roles: Mapping[str, str],
+        structure: Structure,
+        configs: Configs,
+    ) -> list[Module]:
+        tensors = {role: structure.tensors[key] for role, key in roles.items()}
+        alpha = tensors.pop(ALPHA, None)
+        kind = _kind(stem, family, tensors)
+        _refuse_types(stem, tensors)
+        extent = kind.extent({role: each.shape for role, each in tensors.items()})
+        scale = _scale(stem, extent.rank, roles.get(ALPHA), alpha, configs)
+        keys = tuple((role, roles[role]) for role in tensors)
+        found = places(stem, _naming(family, stem), (extent.rows, extent.cols), self.split_fused)
+        return [_placed(place, kind, keys, extent, scale) for place in found]
+
+
+def _placed(
+    place: Place, kind: Kind, keys: tuple[tuple[str, str], ...], extent: Extent, scale: Scale
+) -> Module:
+    rows = extent.rows if place.rows is None else place.rows[1] - place.rows[0]
+    own = Extent(rows, extent.cols, extent.width, extent.rank)
+    return Module(place.module, kind, keys, own, place.rows, scale)
+
+
+def _naming(family: str, stem: str) -> str:
+    """Return whose names a stem is to be read as: LyCORIS and peft share their algorithms."""
+    if family in (LOHA, LOKR):
+        return KOHYA if stem.startswith(("lora_", "lycoris_")) else "peft"
+    return "diffusers_old" if ".processor." in stem and family == "diffusers" else family
+
+
+def _kind(stem: str, family: str, tensors: Mapping[str, Stored]) -> Kind:
+    roles = tensors.keys()
+    for kind in KINDS:
+        if roles and kind.required <= roles <= kind.required | kind.optional:
+            return kind
+    if not roles:
+        raise BadFile(f"module {quoted(stem)} has an alpha and no matrices")
+    raise BadFile(
+        f"module {quoted(stem)} has {', '.join(sorted(roles))} alone; needed both up and down"
+        if family not in (LOHA, LOKR, DENSE)
+        else f"module {quoted(stem)} has {', '.join(sorted(roles))}: not all that {family} needs"
+    )
+
+
+def _scale(
+    stem: str, rank: int | None, key: str | None, alpha: Stored | None, configs: Configs
+) -> Scale:
+    if key is not None and alpha is not None:
+        if alpha.shape not in ((), (1,)):
+            raise BadFile(f"{quoted(key)} needs one number, got shape {list(alpha.shape)}")
+        # LyCORIS leaves kron(w1, w2) of two whole matrices alone, whatever its alpha
+        return Scale(key=key, divisor=rank) if rank else Scale()
+    found: tuple[Config, str] | None = configs.of(stem)
+    if found is None:
+        return Scale(assumed=True)
+    config, name = found
+    return Scale(value=config.scale(name, rank))
+
+
+def _refuse_types(stem: str, tensors: Mapping[str, Stored]) -> None:
+    for role, each in tensors.items():
+        if each.dtype not in FLOATS:
+            raise BadFile(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
+
+
+def _refuse_skipped(parsed: Parsed, total: int) -> None:
+    if parsed.unsupported:
+        kinds = ", ".join(sorted(set(parsed.unsupported.values())))
+        raise BadFile(
+            f"unsupported: {kinds} in {examples(list(parsed.unsupported))} modules; wsa reads "
+            f"LoRA, LoCon, LoHa and LoKr"
+        )
+    if parsed.unmatched:
+        raise BadFile(
+            f"{examples(list(parsed.unmatched))} of {total} keys match no known format; "
+            f"--allow-partial leaves them out"
+        )
+
+
+def _refuse_doubles(modules: tuple[Module, ...]) -> None:
+    for one, other in zip(modules, modules[1:], strict=False):
+        if one.name == other.name:
+            keys = [one.keys[0][1], other.keys[0][1]]
+            raise BadFile(f"two updates of module {quoted(one.name)}: {examples(keys)}")
+
+
+def _notes(modules: tuple[Module, ...]) -> tuple[str, ...]:
+    assumed = sum(each.scale.assumed for each in modules if not each.is_dense)
+    return (f"{ASSUMED} 1 x in {assumed} modules: the file states none",) if assumed else ()

@@ -1,0 +1,202 @@
+"""Header: what a safetensors file says it holds, proved before a byte of it is believed.
+
+The format: 8 bytes of length, a JSON object {name: {dtype, shape, data_offsets}}, the tensors.
+Headers of one population differ in their metadata only; what describes the tensors is parsed once
+for each distinct text.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from wsa.errors import cause
+from wsa.formats.refusal import BadFile, quoted
+from wsa.storage import digest
+
+PREFIX = 8
+# Metadata of sd-scripts lists every tag of the training set and may reach megabytes.
+LONGEST_HEADER = 16 << 20
+# JSON of this size that is no header would become 25 MB of Python objects at most; a larger one
+# is first held to the format by safetensors' own parser, which builds none.
+TRUSTED_HEADER = 1 << 20
+METADATA = "__metadata__"
+_METADATA_FIRST = '{"__metadata__":'
+# Bytes of an element, by the name safetensors has for its type.
+ITEM_BYTES = {
+    **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1},
+    **{"I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4},
+    **{"F64": 8, "I64": 8, "U64": 8, "C64": 8},
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file: its type, its shape, and the bytes `start` to `stop` of the data."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The tensors of a file by name; equal for all files whose headers describe them equally."""
+
+    tensors: Mapping[str, Stored]
+    digest: str
+
+    @cached_property
+    def data_bytes(self) -> int:
+        """Count the bytes of all tensors, which lie without a gap."""
+        return max((each.stop for each in self.tensors.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one file holds, what it says of itself, and where its tensors begin."""
+
+    structure: Structure
+    metadata: Mapping[str, str]
+    data_start: int
+    digest: str  # of its text, metadata included
+
+
+class HeaderReader:
+    """Reads headers, and parses each distinct description of tensors once."""
+
+    def __init__(self) -> None:
+        self._structures: dict[str, Structure] = {}
+
+    def read(self, path: Path) -> Header:
+        """Return a file's header; raises BadFile for what is no sound safetensors file."""
+        try:
+            with path.open("rb", buffering=0) as file:
+                text, size = _text(file)
+        except OSError as problem:
+            raise BadFile(f"it cannot be read: {problem.strerror or problem}") from problem
+        if len(text) > TRUSTED_HEADER:
+            _prove(path)
+        header = self.parse(text)
+        if header.data_start + header.structure.data_bytes != size:
+            needed = header.data_start + header.structure.data_bytes
+            raise BadFile(f"its header describes {needed} bytes, the file has {size}; it is cut?")
+        return header
+
+    def parse(self, text: bytes) -> Header:
+        """Return the header that a JSON text describes."""
+        try:
+            metadata, described = _split(text.decode())
+            key = digest(described.encode())
+            if key not in self._structures:
+                self._structures[key] = _structure(described, key)
+        except (ValueError, RecursionError) as problem:
+            raise BadFile(f"its header is not the JSON it must be: {cause(problem)}") from problem
+        structure = self._structures[key]
+        if metadata is None:
+            metadata = json.loads(text).get(METADATA, {})
+        return Header(structure, _checked_metadata(metadata), PREFIX + len(text), digest(text))
+
+
+def _text(file: BinaryIO) -> tuple[bytes, int]:
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(PREFIX)
+    if len(start) < PREFIX:
+        raise BadFile(f"it has {size} bytes; a safetensors file needs {PREFIX} and a header")
+    length = int.from_bytes(start, "little")
+    if length > size - PREFIX:
+        raise BadFile(f"its header claims {length} bytes, the file has {size}; it is cut?")
+    if not 2 <= length <= LONGEST_HEADER:
+        raise BadFile(f"its header claims {length} bytes; needed 2 to {LONGEST_HEADER}")
+    return file.read(length), size
+
+
+def _prove(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        safe_open(path, "numpy")
+    except (SafetensorError, OSError) as problem:
+        raise BadFile(f"its header is not what it must be: {cause(problem)}") from problem
+
+
+def _split(text: str) -> tuple[Any, str]:
+    """Part the metadata, which differs from file to file, from what describes the tensors.
+
+    The metadata is None where it does not come first, as every known writer puts it.
+    """
+    if not text.startswith(_METADATA_FIRST):
+        return None, text
+    metadata, end = _DECODER.raw_decode(text, len(_METADATA_FIRST))
+    rest = text[end:].lstrip()
+    if not rest.startswith((",", "}")):
+        raise ValueError("no comma after the metadata")
+    return metadata, "{" + rest.removeprefix(",")
+
+
+def _structure(text: str, key: str) -> Structure:
+    described = _DECODER.decode(text)
+    if not isinstance(described, dict):
+        raise BadFile(f"its header is a {type(described).__name__}; needed a JSON object")
+    described.pop(METADATA, None)
+    tensors = {name: _stored(name, entry) for name, entry in described.items()}
+    _refuse_gaps(tensors)
+    return Structure(tensors, key)
+
+
+def _stored(name: str, entry: Any) -> Stored:
+    needed = "needed dtype, shape and data_offsets"
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise BadFile(f"its header describes {quoted(name)} badly: {needed}")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        raise BadFile(f"{quoted(name)} has type {quoted(str(dtype))}, which nobody can read")
+    if not _whole(shape) or not _whole(offsets) or len(offsets) != 2:
+        raise BadFile(f"its header describes {quoted(name)} badly: {needed}, whole numbers")
+    if 0 in shape:
+        raise BadFile(f"{quoted(name)} has shape {shape}: no element at all")
+    start, stop = offsets
+    if stop - start != math.prod(shape) * ITEM_BYTES[dtype]:
+        raise BadFile(f"{quoted(name)} needs other bytes for {dtype} {shape} than {start}..{stop}")
+    return Stored(dtype, tuple(shape), start, stop)
+
+
+def _whole(values: Any) -> bool:
+    # bool is an int; a number above 2^63 is no size
+    return isinstance(values, list) and all(type(v) is int and 0 <= v < 1 << 63 for v in values)
+
+
+def _refuse_gaps(tensors: Mapping[str, Stored]) -> None:
+    end, before = 0, "the header"
+    for name, each in sorted(tensors.items(), key=lambda item: item[1].start):
+        if each.start != end:
+            what = "overlaps" if each.start < end else "leaves a gap after"
+            raise BadFile(f"{quoted(name)} {what} {quoted(before)}: it starts at byte {each.start}")
+        end, before = each.stop, name
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise BadFile(f"its header names {quoted(name)} twice")
+        found[name] = value
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _checked_metadata(metadata: Any) -> Mapping[str, str]:
+    texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    if not texts:
+        raise BadFile("its header's metadata needs texts by name")
+    found: Mapping[str, str] = metadata
+    return found

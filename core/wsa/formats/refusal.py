@@ -1,0 +1,35 @@
+"""Refusal: why one file is not taken; the others of a population do not suffer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wsa.errors import WsaError
+
+# How many keys a message quotes, and how much of one: a name may be a page long.
+EXAMPLES, LONGEST_NAME = 3, 120
+
+
+class BadFile(WsaError):
+    """A file that is damaged, unsupported or not understood whole; the message says which."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that is left out and why: one row of the table of refused files."""
+
+    name: str
+    reason: str
+
+
+def quoted(name: str) -> str:
+    """Return a name as it may stand in one line: printable, and not too long."""
+    shown = repr(name)
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}...'"
+
+
+def examples(names: Sequence[str]) -> str:
+    """Return a count and the first three names."""
+    told = ", ".join(quoted(name) for name in sorted(names)[:EXAMPLES])
+    return f"{len(names)} ({told}{', ...' if len(names) > EXAMPLES else ''})"

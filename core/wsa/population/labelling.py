@@ -1,0 +1,147 @@
+"""Labelling: labels for adapter files, from a table beside them, their folders or metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from wsa.errors import WsaError, cause
+from wsa.formats.refusal import Refused, examples
+from wsa.population.discovery import SAFE
+
+if TYPE_CHECKING:
+    from wsa.population.members import Member
+    from wsa.population.reading import Reading
+
+TABLES = ("labels.csv", "labels.parquet", "labels.jsonl")
+# What the column may be called that says which adapter a row is of.
+NAMES = ("path", "file", "file_name", "filename", "name", "adapter", "adapter_name", "id")
+ADAPTER = "adapter"
+FOLDER, METADATA = "folder", "metadata:"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row of labels for every member, and what was wrong with them."""
+
+    table: pa.Table  # [N]; the first column is the adapter's name
+    refused: list[Refused]
+
+
+def metadata_key(reading: Reading) -> str | None:
+    """Return the metadata entry that labels are read from; raises WsaError for another source."""
+    source = reading.label_from
+    if source is None or source == FOLDER:
+        return None
+    key = source.removeprefix(METADATA)
+    if key == source or not key:
+        raise WsaError(f"--label-from needs folder or metadata:KEY; got {source!r}")
+    return key
+
+
+def label(members: Sequence[Member], root: Path, reading: Reading) -> Labelled:
+    """Give every member its labels; those that are missing are null.
+
+    Raises WsaError where there is no source of labels to read, or several.
+    """
+    names = pa.array([member.name for member in members], pa.string())
+    if reading.label_from is None:
+        return _from_table(members, names, root)
+    values = [_value(member, reading.label_from) for member in members]
+    missing = [m.name for m, value in zip(members, values, strict=True) if value is None]
+    table = pa.table({ADAPTER: names, reading.label: _typed(values)})
+    reason = f"it has no {reading.label_from!r} to read a label from"
+    return Labelled(table, [Refused(name, reason) for name in missing])
+
+
+def _value(member: Member, source: str) -> str | None:
+    if source != FOLDER:
+        return member.metadata
+    parents = PurePosixPath(member.name).parent.parts
+    return parents[0] if parents else None
+
+
+def _typed(values: Sequence[str | None]) -> pa.Array:
+    """Return texts as whole numbers or floats where all of them are."""
+    texts = pa.array(values, pa.string())
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return texts.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return texts
+
+
+def _from_table(members: Sequence[Member], names: pa.Array, root: Path) -> Labelled:
+    present = [root / name for name in TABLES if (root / name).is_file()]
+    if len(present) > 1:
+        raise WsaError(f"{root} has several tables of labels ({', '.join(p.name for p in present)})")
+    if not present:
+        return Labelled(pa.table({ADAPTER: names}), [])
+    table = _read(present[0])
+    column = next((name for name in NAMES if name in table.column_names), None)
+    if column is None:
+        raise WsaError(
+            f"{present[0]} needs a column that names the adapter ({', '.join(NAMES)}); found "
+            f"{', '.join(table.column_names)}"
+        )
+    rows, refused = _matched(members, table.column(column).to_pylist(), present[0].name)
+    chosen = table.drop_columns([column]).take(pa.array(rows, pa.int64()))
+    if ADAPTER in chosen.column_names:
+        chosen = chosen.drop_columns([ADAPTER])
+    return Labelled(chosen.add_column(0, ADAPTER, names), refused)
+
+
+def _read(path: Path) -> pa.Table:
+    from pyarrow import csv, parquet
+    from pyarrow import json as lines
+
+    readers = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".jsonl": lines.read_json}
+    try:
+        table: pa.Table = readers[path.suffix](path)
+    except (OSError, pa.ArrowException) as problem:
+        raise WsaError(f"cannot read the labels in {path}: {cause(problem)}") from problem
+    return table
+
+
+def _matched(
+    members: Sequence[Member], told: Sequence[object], where: str
+) -> tuple[list[int | None], list[Refused]]:
+    """Return the table's row of every member; rows of nobody and members without are refused."""
+    place = _places(members)
+    rows: list[int | None] = [None] * len(members)
+    refused, strangers = [], []
+    for row, name in enumerate(told):
+        index = place.get(_trimmed(str(name)))
+        if index is None:
+            strangers.append(str(name))
+        elif rows[index] is not None:
+            raise WsaError(f"{where} names {str(name)!r} twice; an adapter needs one row")
+        else:
+            rows[index] = row
+    if strangers:
+        refused.append(Refused(where, f"it names adapters that are not there: {examples(strangers)}"))
+    reason = f"{where} has no row for it"
+    lost = [members[i].name for i, row in enumerate(rows) if row is None]
+    return rows, [*refused, *(Refused(name, reason) for name in lost)]
+
+
+def _places(members: Sequence[Member]) -> Mapping[str, int]:
+    """Return each member's index by every name a table may call it, where only one has it."""
+    found: dict[str, set[int]] = {}
+    for index, member in enumerate(members):
+        path = PurePosixPath(_trimmed(member.name))
+        # peft and diffusers name every file alike: the folder is the adapter's name there
+        for name in {str(path), path.name, str(path.parent), path.parent.name} - {"", "."}:
+            found.setdefault(name, set()).add(index)
+    exact = {_trimmed(member.name): {index} for index, member in enumerate(members)}
+    unique = {name: indices for name, indices in (found | exact).items() if len(indices) == 1}
+    return {name: next(iter(indices)) for name, indices in unique.items()}
+
+
+def _trimmed(name: str) -> str:
+    return name.removeprefix("./").removesuffix(SAFE).rstrip("/")

@@ -1,0 +1,161 @@
+"""Members: the files of a population, described from their headers, and what they agree on."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsa.errors import WsaError
+from wsa.formats.adapter import AdapterFile, AdapterReader, Form
+from wsa.formats.base_model import base_model
+from wsa.formats.reading import stored_alphas
+from wsa.formats.refusal import BadFile, Refused, examples, quoted
+from wsa.population.discovery import Found
+from wsa.population.reading import Reading
+
+PICKLE = (
+    "a pickle may run code when it is read: convert it to safetensors (load it with "
+    "torch.load(weights_only=True), save it with safetensors.torch.save_file), or --allow-pickle"
+)
+# (rows, cols, dense) by module: what two adapters must agree on
+Extents = Mapping[str, tuple[int, int, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One adapter file, as little of it as 100,000 of them allow."""
+
+    name: str
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str  # of the header
+    data_start: int
+    form: Form
+    metadata: str | None  # the value that labels are read from
+
+    @property
+    def state(self) -> list[object]:
+        """Tell what would change if the file did, as far as no weight need be read."""
+        return [self.name, self.size, self.mtime_ns, self.digest]
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """The members that make a population, the modules all of them have, and who is left out."""
+
+    members: list[Member]
+    modules: tuple[str, ...]
+    refused: list[Refused]
+    notes: list[str]
+
+
+def describe(
+    found: Sequence[Found], reading: Reading, key: str | None
+) -> tuple[list[Member], list[Refused]]:
+    """Read every header, `num_workers` at once; what is no sound adapter is refused by name."""
+    reader = AdapterReader(reading.allow_partial, reading.split_fused)
+
+    def one(each: Found) -> Member | Refused:
+        try:
+            return _member(each, reader, reading, key)
+        except BadFile as problem:
+            return Refused(each.name, str(problem))
+
+    with ThreadPoolExecutor(reading.num_workers) as pool:
+        all_of_them = list(pool.map(one, found))
+    members = [each for each in all_of_them if isinstance(each, Member)]
+    return members, [each for each in all_of_them if isinstance(each, Refused)]
+
+
+def agree(members: Sequence[Member], common_modules: bool) -> Agreed:
+    """Hold every member to the modules most of them have.
+
+    Another shape of one module is another base model: refused. A lacking module is refused too,
+    unless the modules that all have are enough (`common_modules`).
+    """
+    counted = Counter(_extents_key(member.form) for member in members)
+    usual = dict(counted.most_common(1)[0][0])
+    kept, refused = [], []
+    for member in members:
+        reason = _strangeness(member, usual, counted.total(), common_modules)
+        if reason is None:
+            kept.append(member)
+        else:
+            refused.append(Refused(member.name, reason))
+    modules, notes = _shared(kept)
+    return Agreed(kept, modules, refused, notes)
+
+
+def _member(each: Found, reader: AdapterReader, reading: Reading, key: str | None) -> Member:
+    if each.is_pickle:
+        raise BadFile(PICKLE)
+    try:
+        status = os.stat(each.path)
+    except OSError as problem:
+        raise BadFile(f"it cannot be read: {problem.strerror}") from problem
+    file = reader.describe(Path(each.path))
+    _refuse_alphas(file)
+    return Member(
+        each.name,
+        each.path,
+        status.st_size,
+        status.st_mtime_ns,
+        file.header.digest,
+        file.header.data_start,
+        file.form,
+        file.header.metadata.get(key) if key else None,
+    )
+
+
+def _refuse_alphas(file: AdapterFile) -> None:
+    """Refuse an alpha that says nothing: a module would be scaled to zero, or to no number."""
+    for name, alpha in stored_alphas(file).items():
+        if alpha == 0 or not math.isfinite(alpha):
+            raise BadFile(f"module {quoted(name)} has alpha {alpha:g}; needed a number other than 0")
+
+
+def _extents_key(form: Form) -> tuple[tuple[str, tuple[int, int, bool]], ...]:
+    return tuple(_extents(form).items())
+
+
+def _extents(form: Form) -> dict[str, tuple[int, int, bool]]:
+    return {m.name: (m.extent.rows, m.extent.cols, m.is_dense) for m in form.modules}
+
+
+def _strangeness(member: Member, usual: Extents, count: int, common_modules: bool) -> str | None:
+    """Say why a member does not belong to the others, or None where it does."""
+    own = _extents(member.form)
+    differing = [name for name in own if name in usual and own[name] != usual[name]]
+    if differing or not own.keys() & usual.keys():
+        return f"{_told(own)}, unlike most of the {count} adapters: {_told(usual)}"
+    lacking, beside = usual.keys() - own.keys(), own.keys() - usual.keys()
+    if common_modules or not (lacking or beside):
+        return None
+    what = f"lacks {examples(list(lacking))}" if lacking else f"has {examples(list(beside))} beside"
+    return f"it {what} of the modules that most adapters have; --common-modules takes what all have"
+
+
+def _told(extents: Extents) -> str:
+    guess = base_model({name: each[:2] for name, each in extents.items()}, {})
+    name, (rows, cols, _) = next(iter(extents.items()))
+    return f"base model {guess.name} ({quoted(name)} is {rows} x {cols})"
+
+
+def _shared(members: Iterable[Member]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the modules that all members have, in their order, and what that drops."""
+    forms = {id(member.form): member.form for member in members}.values()
+    every = [dict.fromkeys(module.name for module in form.modules) for form in forms]
+    if not every:
+        return (), []
+    shared = tuple(name for name in every[0] if all(name in names for names in every))
+    if not shared:
+        raise WsaError("the adapters have no module in common; nothing to compare")
+    dropped = sorted({name for names in every for name in names} - set(shared))
+    told = [f"modules that not all adapters have are left out: {examples(dropped)}"]
+    return shared, told if dropped else []
