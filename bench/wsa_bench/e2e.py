@@ -20,7 +20,8 @@ from torch import Tensor
 from wsa import Case, Setting
 from wsa.cache import Cache
 from wsa.case import Answer
-from wsa.population.population import Population, open_population
+from wsa.population.source import open_population
+from wsa.population.tables import TablePopulation
 from wsa.storage import canonical_digest
 from wsa.train import Run, Split, TrainConfig, make_split, train
 from wsa.zoo.folder import write
@@ -52,7 +53,7 @@ class Material:
 
     setting: Setting
     folder: Folder
-    population: Population
+    population: TablePopulation
     matrices: Matrices  # on the setting's device
     features: Tensor  # [N, C] float32
     rows: Sequence[int]  # the adapters asked for
@@ -79,10 +80,16 @@ def material(setting: Setting) -> Material:
     generator = torch.Generator().manual_seed(setting.seed)
     features = torch.randn(setting.adapters, COLUMNS, generator=generator)
     everyone = range(setting.adapters)
-    found = Material(setting, folder, open_population(str(place)), matrices, features, everyone)
+    found = Material(setting, folder, _opened(place), matrices, features, everyone)
     for half, values in enumerate(features.chunk(2)):
         found.cache.commit(_key(half), values, {"half": half})
     return found
+
+
+def _opened(place: Path) -> TablePopulation:
+    population = open_population(str(place))
+    assert isinstance(population, TablePopulation)
+    return population
 
 
 def part(given: Material, rows: Sequence[int]) -> Material:
@@ -100,7 +107,7 @@ def read(given: Material) -> Answer:
 def read_rows(given: Material) -> Answer:
     """Read row by row through Python lists, as the original system did."""
     population = given.population
-    flat = torch.zeros(len(given.rows), population.layout.size, dtype=population.dtype)
+    flat = torch.zeros(len(given.rows), population.layout.size, dtype=population.groups[0].dtype)
     for place, row in enumerate(given.rows):
         adapter = population.dataset[row]
         for key, offset in zip(population.catalogue.keys, population.layout.offsets, strict=True):

@@ -80,7 +80,7 @@ class Extraction:
             for shard in self.population.shards(waiting):
                 self._visit(shard, bar)
         for row in (~self.valid()).nonzero()[0]:
-            name = self.population.name(row)
+            name = self.population.name(int(row))
             say(f"adapter {name} has weights that are not finite; it is left out of training")
         for request, problem in self.failures.items():
             say(f"{request.name} failed: {problem}; the others go on")

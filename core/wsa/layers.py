@@ -106,10 +106,14 @@ class Catalogue:
     keys: tuple[str, ...]
     factors: Layers
     pairs: tuple[tuple[int, int], ...]  # (up, down) of module m
+    # why stored matrices of different adapters cannot be compared, where they cannot
+    unequal: str | None = None
 
     def layers(self, view: str) -> Layers:
         """Return the layers of a view; raises WsaError where nothing is paired for `delta`."""
         if view == FACTORS:
+            if self.unequal:
+                raise WsaError(f"view 'factors' needs like matrices; {self.unequal}: --view delta")
             return self.factors
         if view != DELTA:
             raise unknown("view", view, VIEWS)

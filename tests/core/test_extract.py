@@ -90,7 +90,8 @@ def test_the_key_is_made_of_everything_that_decides_the_features(
     make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
     extraction = extracted(make_dataset(n=4), tmp_path / "cache", "stats")
-    inputs = extraction.key_inputs(request(extraction, "stats"), extraction.identities[0])
+    whole = (0, extraction.population.count)
+    inputs = extraction.key_inputs(request(extraction, "stats"), whole, extraction.identities[0])
     assert set(inputs) == set(INPUTS)
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import MakeDataset
 
 from wsa.population.identity import IdentityMemo, row_digests
-from wsa.population.population import open_population
+from wsa.population.source import open_population
 from wsa.storage import canonical_digest
 
 INPUTS: dict[str, Any] = {
@@ -67,7 +67,7 @@ def test_the_memo_forgets_a_file_that_was_touched(
     assert known is not None
     assert list(known.digests) == shard.digests
     os.utime(next(folder.glob("*.arrow")), ns=(1, 1))
-    assert IdentityMemo(tmp_path, population).recall(0, 4) is None
+    assert IdentityMemo(tmp_path, open_population(str(folder))).recall(0, 4) is None
 
 
 def test_a_damaged_memo_costs_a_reading_and_nothing_else(

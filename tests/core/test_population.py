@@ -10,7 +10,9 @@ import torch
 from tests.conftest import MODULES, MakeDataset, lora_columns
 
 from wsa.errors import EnvironmentProblem, WsaError
-from wsa.population.population import Population, open_population
+from wsa.population.population import Population
+from wsa.population.reading import Reading
+from wsa.population.source import open_population
 
 DOWN, UP = f"{MODULES[0]}.lora.down.weight", f"{MODULES[0]}.lora.up.weight"
 
@@ -89,8 +91,8 @@ def test_flat_lists_take_their_shape_from_the_rank_column(make_dataset: MakeData
 
 def test_limit_takes_the_first_adapters_and_n_is_counted(make_dataset: MakeDataset) -> None:
     folder = str(make_dataset(n=9))
-    assert open_population(folder, limit=4).count == 4
-    assert open_population(folder, limit=400).count == 9
+    assert open_population(folder, Reading(limit=4)).count == 4
+    assert open_population(folder, Reading(limit=400)).count == 9
 
 
 def test_weights_that_are_not_finite_are_masked_and_change_no_other_row(

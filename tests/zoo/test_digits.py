@@ -12,7 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from wsa.errors import WsaError
-from wsa.population.population import open_population
+from wsa.population.source import open_population
 from wsa.zoo import Recipe, cached, make
 
 ARROW = "data-00000-of-00001.arrow"

@@ -8,6 +8,7 @@ from typing import Any
 
 from wsa.errors import need
 from wsa.layers import VIEWS
+from wsa.population.reading import Reading
 from wsa.storage import canonical_digest
 
 QUICK_RUNS = 3
@@ -30,6 +31,12 @@ class RunConfig:
     sample_layers: float = 1.0
     limit: int | None = None
     label: str = "category_label"
+    label_from: str | None = None
+    allow_partial: bool = False
+    common_modules: bool = False
+    skip_bad: bool = False
+    allow_pickle: bool = False
+    split_fused: bool = True
     batch_size: int = 256
     hidden_dim: int = 512
     dropout: float = 0.5
@@ -59,6 +66,12 @@ class RunConfig:
         _need(bool(self.layer_sets), "layer_sets", self.layer_sets, "at least one name")
         devices = ("auto", "cpu", "cuda")
         _need(self.device in devices, "device", self.device, ", ".join(devices))
+
+    @property
+    def reading(self) -> Reading:
+        """Return what decides which adapters and labels are read."""
+        names = [each.name for each in fields(Reading)]
+        return Reading(**{name: getattr(self, name) for name in names})
 
     @property
     def runs(self) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsa.experiment.config import RunConfig
-    from wsa.extract import Extraction, Request, Span
+    from wsa.extract import Extraction, Request
+    from wsa.population.population import Span
 
 
 # the row number's column; a label column of that name becomes `label.adapter`

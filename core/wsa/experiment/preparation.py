@@ -15,7 +15,7 @@ from wsa.errors import EnvironmentProblem, PluginFailure, WsaError
 from wsa.experiment.labels import Labels, read_labels
 from wsa.experiment.plan import Task, plan_tasks
 from wsa.extract import Extraction, Request
-from wsa.population.population import Population, open_population
+from wsa.population.source import open_population
 from wsa.progress import say
 from wsa.registry import Offer
 from wsa.representation import Composite
@@ -23,6 +23,7 @@ from wsa.train import Split, TrainConfig, make_split
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
+    from wsa.population.population import Population
 
 SPLIT_SEED = 42
 
@@ -69,7 +70,7 @@ def prepare_extraction(
     """Return what to extract, the requests that were asked for, and the plugins that failed."""
     device = choose_device(config.device)
     offers, parts, failures = load_offers(config.plugins)
-    population = open_population(config.dataset, config.limit, config.num_workers)
+    population = open_population(config.dataset, config.reading)
     for view in config.view:
         population.catalogue.layers(view)
     wanted = [Request(view, offer) for view in config.view for offer in offers]

@@ -5,16 +5,17 @@ Strict: every key is matched, or the file is refused with counts and examples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from wsa.formats.algebra import KINDS, Dense, Extent, Kind
 from wsa.formats.config import Config, Configs, read_configs
 from wsa.formats.header import Header, HeaderReader, Stored, Structure
 from wsa.formats.keys import ALPHA, DENSE, KOHYA, LOHA, LOKR, Parsed, parse_keys
-from wsa.formats.naming import Place, places
+from wsa.formats.naming import Place, UnknownModule, places
 from wsa.formats.refusal import BadFile, Refused, examples, quoted
 from wsa.layers import natural
 
@@ -42,7 +43,7 @@ class Module:
     kind: Kind
     keys: tuple[tuple[str, str], ...]  # role -> stored name
     extent: Extent  # after `rows` is taken
-    rows: tuple[int, int] | None
+    rows: tuple[tuple[int, int], ...] | None  # of the stored update; None: all
     scale: Scale
 
     @property
@@ -117,44 +118,62 @@ class AdapterReader:
         if kind:
             raise BadFile(f"unsupported: {kind}; wsa reads LoRA, LoCon, LoHa and LoKr")
         counters = [key for key in parsed.modules if key.endswith(_COUNTERS)]
-        skipped = [*parsed.unmatched, *parsed.unsupported, *counters]
+        kept = {
+            stem: roles
+            for stem, roles in parsed.modules.items()
+            if stem not in parsed.unsupported and stem not in counters
+        }
+        modules, unknown = self._named(_Context(parsed.family, structure, configs), kept)
         if not self.allow_partial:
-            _refuse_skipped(parsed, len(structure.tensors))
-        kept = {stem: r for stem, r in parsed.modules.items() if stem not in set(skipped)}
-        modules = [
-            module
-            for stem, roles in kept.items()
-            for module in self._modules(parsed.family, stem, roles, structure, configs)
-        ]
+            _refuse_skipped(parsed, unknown, len(structure.tensors))
         if not modules:
             raise BadFile("it holds no matrix that wsa can read")
         ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
         _refuse_doubles(ordered)
-        return Form(parsed.family, ordered, tuple(skipped), _notes(ordered), structure)
+        skipped = (*parsed.unmatched, *parsed.unsupported, *unknown, *counters)
+        return Form(parsed.family, ordered, skipped, _notes(ordered), structure)
 
-    def _modules(
-        self,
-        family: str,
-        stem: str,
-        roles: Mapping[str, str],
-        structure: Structure,
-        configs: Configs,
-    ) -> list[Module]:
-        tensors = {role: structure.tensors[key] for role, key in roles.items()}
-        alpha = tensors.pop(ALPHA, None)
-        kind = _kind(stem, family, tensors)
-        _refuse_types(stem, tensors)
-        extent = kind.extent({role: each.shape for role, each in tensors.items()})
-        scale = _scale(stem, extent.rank, roles.get(ALPHA), alpha, configs)
-        keys = tuple((role, roles[role]) for role in tensors)
-        found = places(stem, _naming(family, stem), (extent.rows, extent.cols), self.split_fused)
-        return [_placed(place, kind, keys, extent, scale) for place in found]
+    def _named(
+        self, context: _Context, stems: Mapping[str, Mapping[str, str]]
+    ) -> tuple[list[Module], list[str]]:
+        """Return the modules of all stems, and the stems whose names no rule knows."""
+        modules, unknown = [], []
+        for stem, roles in stems.items():
+            try:
+                modules += _modules(context, stem, roles, self.split_fused)
+            except UnknownModule:
+                unknown.append(stem)
+        return modules, unknown
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What the modules of one file have in common."""
+
+    family: str
+    structure: Structure
+    configs: Configs
+
+
+def _modules(
+    context: _Context, stem: str, roles: Mapping[str, str], split_fused: bool
+) -> list[Module]:
+    tensors = {role: context.structure.tensors[key] for role, key in roles.items()}
+    alpha = tensors.pop(ALPHA, None)
+    kind = _kind(stem, context.family, tensors)
+    _refuse_types(stem, tensors)
+    extent = kind.extent({role: each.shape for role, each in tensors.items()})
+    scale = _scale(stem, extent.rank, roles.get(ALPHA), alpha, context.configs)
+    keys = tuple((role, roles[role]) for role in tensors)
+    naming, shape = _naming(context.family, stem), (extent.rows, extent.cols)
+    found = places(stem, naming, shape, split_fused)
+    return [_placed(place, kind, keys, extent, scale) for place in found]
 
 
 def _placed(
     place: Place, kind: Kind, keys: tuple[tuple[str, str], ...], extent: Extent, scale: Scale
 ) -> Module:
-    rows = extent.rows if place.rows is None else place.rows[1] - place.rows[0]
+    rows = extent.rows if place.rows is None else sum(stop - start for start, stop in place.rows)
     own = Extent(rows, extent.cols, extent.width, extent.rank)
     return Module(place.module, kind, keys, own, place.rows, scale)
 
@@ -201,7 +220,7 @@ def _refuse_types(stem: str, tensors: Mapping[str, Stored]) -> None:
             raise BadFile(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
 
 
-def _refuse_skipped(parsed: Parsed, total: int) -> None:
+def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], total: int) -> None:
     if parsed.unsupported:
         kinds = ", ".join(sorted(set(parsed.unsupported.values())))
         raise BadFile(
@@ -213,10 +232,15 @@ def _refuse_skipped(parsed: Parsed, total: int) -> None:
             f"{examples(list(parsed.unmatched))} of {total} keys match no known format; "
             f"--allow-partial leaves them out"
         )
+    if unknown:
+        raise BadFile(
+            f"{examples(unknown)} modules have names that no rule knows; --allow-partial leaves "
+            f"them out"
+        )
 
 
 def _refuse_doubles(modules: tuple[Module, ...]) -> None:
-    for one, other in zip(modules, modules[1:], strict=False):
+    for one, other in pairwise(modules):
         if one.name == other.name:
             keys = [one.keys[0][1], other.keys[0][1]]
             raise BadFile(f"two updates of module {quoted(one.name)}: {examples(keys)}")

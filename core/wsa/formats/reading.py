@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -34,6 +34,18 @@ DTYPES = {
 }
 
 
+class Located(Protocol):
+    """A file, and where its tensors begin."""
+
+    @property
+    def path(self) -> str | Path:
+        """Return where it is."""
+
+    @property
+    def data_start(self) -> int:
+        """Return the first byte after its header."""
+
+
 @dataclass(frozen=True)
 class Filler:
     """Puts files of one form where a population's layout has their matrices."""
@@ -52,14 +64,14 @@ class Filler:
         # every row starts on a boundary that any type may have
         return -(-self.form.structure.data_bytes // 64) * 64
 
-    def fill(self, files: Sequence[AdapterFile], flat: Tensor, scale: Tensor) -> None:
+    def fill(self, files: Sequence[Located], flat: Tensor, scale: Tensor) -> None:
         """Read files into rows of flat [n, P], zero where nothing is stored, and scale [n, M].
 
         Raises BadFile, with the path, for a file that is not as its header said.
         """
         data = torch.empty(len(files), self._row_bytes, dtype=torch.uint8)
         for row, file in zip(data.numpy(), files, strict=True):
-            read_exactly(file.path, row[: self.form.structure.data_bytes], file.header.data_start)
+            read_exactly(file.path, row[: self.form.structure.data_bytes], file.data_start)
         for number, module in enumerate(self.modules):
             if module.is_dense:
                 self._fill_dense(number, module, data, flat)
@@ -81,7 +93,7 @@ class Filler:
     def _fill_pair(self, number: int, module: Module, data: Tensor, flat: Tensor) -> None:
         up, down = module.kind.factors(self._stored(module, data))  # type: ignore[union-attr]
         if module.rows is not None:
-            up = up[:, slice(*module.rows)]
+            up = torch.cat([up[:, slice(*rows)] for rows in module.rows], 1)
         left, right = self.layout.pairs[number]
         # a narrower pair keeps zeros in what is left of the rank
         self._place(flat, left)[:, :, : up.shape[2]].copy_(up)
@@ -114,12 +126,12 @@ def stored_alphas(file: AdapterFile) -> dict[str, float]:
     return found
 
 
-def read_exactly(path: Path, row: np.ndarray, start: int) -> None:
+def read_exactly(path: str | Path, row: np.ndarray, start: int) -> None:
     """Read bytes of a file into an array, by one call where the system allows."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0) as file:
             file.seek(start)
-            view, done = memoryview(row), 0
+            view, done = row.data, 0
             while done < len(view) and (count := file.readinto(view[done:])):
                 done += count
     except OSError as problem:
@@ -137,4 +149,4 @@ def _tensor(data: Tensor, stored: Stored) -> Tensor:
     part = data[:, stored.start : stored.stop]
     if stored.start % ITEM_BYTES[stored.dtype]:
         part = part.clone(memory_format=torch.contiguous_format)
-    return part.view(DTYPES[stored.dtype]).unflatten(1, stored.shape or (1,))
+    return part.view(DTYPES[stored.dtype]).view(len(data), *(stored.shape or (1,)))

@@ -67,7 +67,7 @@ class FilePopulation(Population):
         found.members, found.labels = self.members[:count], self.labels.slice(0, count)
         kept = [group for group in self.groups if group.stop <= count]
         beyond = [group for group in self.groups if group.stop > count][:1]
-        found.groups = tuple([*kept, *(replace(group, stop=count) for group in beyond)])
+        found.groups = (*kept, *(replace(group, stop=count) for group in beyond))
         return found
 
     def name(self, row: int) -> str:
@@ -139,7 +139,8 @@ class FilePopulation(Population):
 
 def in_groups(members: Iterable[Member], modules: tuple[str, ...]) -> list[Member]:
     """Order members by how they lie, then by name: each layout's adapters are neighbours."""
-    lying = {id(form): _lying(form, modules) for form in {id(m.form): m.form for m in members}.values()}
+    forms = {id(member.form): member.form for member in members}
+    lying = {key: _lying(form, modules) for key, form in forms.items()}
 
     def place(member: Member) -> tuple[str, tuple[int, ...], str]:
         found = lying[id(member.form)]

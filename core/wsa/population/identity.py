@@ -85,5 +85,5 @@ def row_digests(flat: Tensor, scale: Tensor) -> list[str]:
 def _digest(*rows: np.ndarray) -> str:
     state = xxhash.xxh3_128()
     for row in rows:
-        state.update(row)
+        state.update(row.data)
     return str(state.hexdigest())

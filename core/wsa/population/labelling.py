@@ -79,7 +79,8 @@ def _typed(values: Sequence[str | None]) -> pa.Array:
 def _from_table(members: Sequence[Member], names: pa.Array, root: Path) -> Labelled:
     present = [root / name for name in TABLES if (root / name).is_file()]
     if len(present) > 1:
-        raise WsaError(f"{root} has several tables of labels ({', '.join(p.name for p in present)})")
+        told = ", ".join(path.name for path in present)
+        raise WsaError(f"{root} has several tables of labels ({told}); keep one of them")
     if not present:
         return Labelled(pa.table({ADAPTER: names}), [])
     table = _read(present[0])
@@ -124,7 +125,8 @@ def _matched(
         else:
             rows[index] = row
     if strangers:
-        refused.append(Refused(where, f"it names adapters that are not there: {examples(strangers)}"))
+        told = f"it names adapters that are not there: {examples(strangers)}"
+        refused.append(Refused(where, told))
     reason = f"{where} has no row for it"
     lost = [members[i].name for i, row in enumerate(rows) if row is None]
     return rows, [*refused, *(Refused(name, reason) for name in lost)]

@@ -117,7 +117,7 @@ def _refuse_alphas(file: AdapterFile) -> None:
     """Refuse an alpha that says nothing: a module would be scaled to zero, or to no number."""
     for name, alpha in stored_alphas(file).items():
         if alpha == 0 or not math.isfinite(alpha):
-            raise BadFile(f"module {quoted(name)} has alpha {alpha:g}; needed a number other than 0")
+            raise BadFile(f"module {quoted(name)} has alpha {alpha:g}; needed one other than 0")
 
 
 def _extents_key(form: Form) -> tuple[tuple[str, tuple[int, int, bool]], ...]:

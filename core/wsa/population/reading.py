@@ -18,3 +18,6 @@ class Reading:
     skip_bad: bool = False
     allow_pickle: bool = False
     split_fused: bool = True
+
+
+EVERYTHING = Reading()

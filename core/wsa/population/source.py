@@ -1,4 +1,4 @@
-"""Source: from the word after `--dataset` to one Hugging Face data set, whatever holds it."""
+"""Source: from the word after `--dataset` to a population, whatever holds it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from wsa import zoo
 from wsa.errors import EnvironmentProblem, WsaError, cause
+from wsa.population.assembly import file_population
+from wsa.population.discovery import PICKLES, SAFE, find_files
+from wsa.population.reading import EVERYTHING, Reading
+from wsa.population.tables import table_population
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+
+    from wsa.population.population import Population
 
 HUB_NAMES = {
     "1k": "jacekduszenko/lora-ws-1k",
@@ -18,6 +24,25 @@ HUB_NAMES = {
     "100k": "jacekduszenko/lora-ws-100k",
     "small": "jacekduszenko/weights-dataset-small",
 }
+
+
+def open_population(name: str, reading: Reading = EVERYTHING) -> Population:
+    """Open the population a name stands for: adapter files, a table, a zoo or a hub id.
+
+    Reads headers, or the first row of a table. Raises WsaError for anything else.
+    """
+    path = Path(name).expanduser()
+    if _holds_files(path):
+        return file_population(path, reading)
+    return table_population(open_dataset(name), name, reading.limit, reading.num_workers)
+
+
+def _holds_files(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix in (SAFE, *PICKLES)
+    if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        return False
+    return bool(find_files(path)[0])
 
 
 def open_dataset(name: str) -> Dataset:
@@ -41,7 +66,7 @@ def _locate(where: str) -> Dataset | DatasetDict:
         return _from_hub(HUB_NAMES.get(where, where))
     known = ", ".join([*zoo.NAMED, *HUB_NAMES])
     raise WsaError(
-        f"no data set {where!r}: needed one of {known}, a folder or Parquet file that exists, "
+        f"no data set {where!r}: needed one of {known}, a folder or file that exists, "
         f"or a hub id OWNER/NAME"
     )
 
@@ -52,8 +77,8 @@ def _from_path(path: Path) -> Dataset | DatasetDict:
     files = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
     if not files or any(file.suffix != ".parquet" for file in files):
         raise WsaError(
-            f"{path} is no population: needed a folder written by datasets' save_to_disk, "
-            f"or Parquet files"
+            f"{path} is no population: needed adapter files, a folder written by datasets' "
+            f"save_to_disk, or Parquet files"
         )
     return _load("parquet", data_files=[str(file) for file in files])
 

@@ -31,7 +31,7 @@ class TablePopulation(Population):
         self.num_workers = workers
 
     @cached_property
-    def labels(self) -> pa.Table:  # type: ignore[override]
+    def labels(self) -> pa.Table:
         """Return every column that is not a layer, [N] rows."""
         columns = [name for name in self.dataset.column_names if name not in self.catalogue.keys]
         return _table(self.dataset.select_columns(columns), 0, self.count)
