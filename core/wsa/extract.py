@@ -54,6 +54,7 @@ class Extraction:
     store: Store
     device: torch.device
     backend: str | None = None
+    verify: bool = False  # read every shard, whatever is remembered of its files
     failures: dict[Request, str] = field(default_factory=dict)
     identities: dict[int, Identity] = field(default_factory=dict)
     computed: int = 0
@@ -79,9 +80,6 @@ class Extraction:
         with progress("features", total, "adapters") as bar:
             for shard in self.population.shards(waiting):
                 self._visit(shard, bar)
-        for row in (~self.valid()).nonzero()[0]:
-            name = self.population.name(int(row))
-            say(f"adapter {name} has weights that are not finite; it is left out of training")
         for request, problem in self.failures.items():
             say(f"{request.name} failed: {problem}; the others go on")
 
@@ -173,7 +171,7 @@ class Extraction:
 
     def _complete(self, start: int, stop: int) -> bool:
         identity = self.memo.recall(start, stop) if self.memo else None
-        if identity is None:
+        if identity is None or self.verify:
             return False
         keys = self._keys((start, stop), identity)
         complete = all(self.store.has(key) for key in keys.values())
@@ -196,10 +194,13 @@ class Extraction:
 
     def _identify(self, shard: Shard) -> Identity:
         self.shards_read += 1
+        found = self.identities[shard.start] = Identity.of(shard)
         if self.memo:
+            before = self.memo.recall(*shard.span)
+            if before is not None and before != found:
+                say(_told_edit(self.population, shard, before))
             self.memo.remember(shard)
-        self.identities[shard.start] = Identity.of(shard)
-        return self.identities[shard.start]
+        return found
 
     def _compute(self, shard: Shard, identity: Identity, requests: Sequence[Request]) -> None:
         batches: dict[str, Batch] = {}
@@ -275,3 +276,12 @@ class Extraction:
             if name not in known:
                 raise PluginFailure(f"{composite.name!r} needs {name!r}, which did not load")
         return [known[name] for name in composite.parts]
+
+
+def _told_edit(population: Population, shard: Shard, before: Identity) -> str:
+    changed = [
+        population.name(shard.start + row)
+        for row, (old, new) in enumerate(zip(before.digests, shard.digests, strict=True))
+        if old != new
+    ]
+    return f"edited without a new size or time: {', '.join(changed)}; their features are made anew"

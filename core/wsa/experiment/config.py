@@ -15,7 +15,7 @@ QUICK_RUNS = 3
 # What may differ between a run and its resumption: where things lie, how fast it goes, and the
 # conditions, which every task records for itself.
 _FREE = {"output_dir", "cache_dir", "cache_features", "num_workers", "restart"}
-_FREE |= {"device", "amp", "compile"}
+_FREE |= {"device", "amp", "compile", "verify"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class RunConfig:
     skip_bad: bool = False
     allow_pickle: bool = False
     split_fused: bool = True
+    dedupe: bool = False
+    verify: bool = False
     batch_size: int = 256
     hidden_dim: int = 512
     dropout: float = 0.5

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from wsa.errors import PluginFailure, WsaError
 from wsa.experiment.preparation import prepare_extraction
+from wsa.experiment.soundness import settle
 from wsa.progress import say
 from wsa.storage import replaced
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from wsa.population.population import Span
 
 
-# the row number's column; a label column of that name becomes `label.adapter`
+# what tells adapters apart; a label column of that name becomes `label.adapter`
 ROW = "adapter"
 
 
@@ -45,6 +46,7 @@ def export(config: RunConfig, out: Path) -> Exported:
     """
     extraction, requests, failures = prepare_extraction(config)
     extraction.ensure()
+    settle(extraction, config)
     say(extraction.account())
     failures |= {each.name: text for each, text in extraction.failures.items()}
     table = _Table(extraction, [r for r in requests if _works(extraction, r, failures)])
@@ -88,10 +90,15 @@ class _Table:
         """Return the row number and every label column that holds one value an adapter."""
         labels = self.extraction.population.labels
         single = [f.name for f in labels.schema if not pa.types.is_nested(f.type)]
-        row = pa.array(np.arange(len(labels)))
+        row = self.extraction.population.identifiers
+        single = [name for name in single if name != ROW or not _equal(labels.column(ROW), row)]
         chosen = labels.select(single)
         names = [f"label.{name}" if name == ROW else name for name in chosen.column_names]
         return chosen.rename_columns(names).add_column(0, ROW, row)
+
+
+def _equal(column: pa.ChunkedArray, values: pa.Array) -> bool:
+    return bool(column.combine_chunks().equals(values))
 
 
 def _works(extraction: Extraction, request: Request, failures: dict[str, str]) -> bool:

@@ -79,7 +79,8 @@ def prepare_extraction(
     compiled = "compiled" if device.type == "cpu" else None
     backend = {True: compiled, False: "reference", None: None}[config.compile]
     store = open_store(config)
-    return Extraction(population, wanted + needed, store, device, backend), wanted, failures
+    extraction = Extraction(population, wanted + needed, store, device, backend, config.verify)
+    return extraction, wanted, failures
 
 
 def open_store(config: RunConfig) -> Store:

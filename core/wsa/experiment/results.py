@@ -111,6 +111,8 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
         "label": labels.name,
         "unlabelled": int((~labels.known).sum()),
         "not_finite": invalid.tolist(),
+        "refused": {each.name: each.reason for each in population.refused},
+        "notes": list(population.notes),
         "duplicates": sum(count - 1 for count in digests.values()),
         "groups": len(set(labels.groups.tolist())) if labels.groups is not None else None,
         "split": {name: len(getattr(split, name)) for name in PARTS},

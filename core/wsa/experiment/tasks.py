@@ -15,6 +15,7 @@ from wsa.experiment.folder import RunFolder
 from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
+from wsa.experiment.soundness import firsts, settle
 from wsa.extract import Extraction, Features, Request
 from wsa.progress import Progress, progress, say
 from wsa.storage import canonical_digest, to_json
@@ -46,6 +47,7 @@ def run(config: RunConfig) -> Summary:
     with folder.opened(config.decisive(), config.restart):
         started = time.monotonic()
         prepared.extraction.ensure()
+        settle(prepared.extraction, config)
         say(prepared.extraction.account())
         folder.record("features", account=prepared.extraction.account())
         extracted = time.monotonic()
@@ -82,6 +84,8 @@ class Experiment:
         """Return the split of this population: by group and content, over usable adapters."""
         labels, extraction = self.prepared.labels, self.prepared.extraction
         usable = labels.known & extraction.valid()
+        if self.prepared.config.dedupe:
+            usable &= firsts(extraction.digests())
         return split_labels(labels, extraction.digests(), usable)
 
     def _identity(self, split: Split) -> dict[str, Any]:

@@ -94,10 +94,13 @@ class AdapterReader:
     headers: HeaderReader = field(default_factory=HeaderReader)
     forms: dict[tuple[str, str], Form | Refused] = field(default_factory=dict)
 
-    def describe(self, path: Path) -> AdapterFile:
-        """Return what a file is, from its header; raises BadFile, with the reason."""
+    def describe(self, path: Path, origin: Path | None = None) -> AdapterFile:
+        """Return what a file is, from its header; raises BadFile, with the reason.
+
+        `origin` is where a converted file came from: its configuration lies there.
+        """
         header = self.headers.read(path)
-        configs = read_configs(path, header.metadata)
+        configs = read_configs(origin or path, header.metadata)
         key = (header.structure.digest, configs.digest)
         if key not in self.forms:
             self.forms[key] = self._form_or_reason(header.structure, configs)

@@ -41,13 +41,13 @@ def file_population(root: Path, reading: Reading) -> FilePopulation:
     members, bad = describe(chosen, reading, key)
     refused += bad
     if not members:
-        _tell(refused)
+        tell(refused)
         raise WsaError(f"{root} holds no adapter that can be read; {len(refused)} are refused")
     agreed = agree(members, reading.common_modules)
     ordered = in_groups(agreed.members, agreed.modules)
     labelled = label(ordered, root if root.is_dir() else root.parent, reading)
     refused += [*agreed.refused, *labelled.refused]
-    _tell(refused)
+    tell(refused)
     if refused and not reading.skip_bad:
         raise RefusedFiles(refused, len(chosen))
     for note in agreed.notes:
@@ -57,6 +57,7 @@ def file_population(root: Path, reading: Reading) -> FilePopulation:
     )
 
 
-def _tell(refused: Sequence[Refused]) -> None:
+def tell(refused: Sequence[Refused]) -> None:
+    """Say of every refused file, in one line each, why."""
     for each in refused:
         say(f"refused {quoted(each.name)}: {each.reason}")

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import torch
 import xxhash
 from torch import Tensor
@@ -23,8 +24,6 @@ from wsa.population.population import Group, Population, Shard, Span, proved
 from wsa_kernels.layout import Layout
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from wsa.formats.adapter import Form, Module
     from wsa.formats.refusal import Refused
     from wsa.population.members import Member
@@ -45,6 +44,8 @@ class Lying:
 
 class FilePopulation(Population):
     """N adapter files, those of one layout side by side, each group in the order of names."""
+
+    is_strict = True
 
     def __init__(
         self,
@@ -73,6 +74,11 @@ class FilePopulation(Population):
     def name(self, row: int) -> str:
         """Return an adapter's path below the folder."""
         return quoted(self.members[row].name)
+
+    @property
+    def identifiers(self) -> pa.Array:
+        """Return every adapter's path below the folder, [N]."""
+        return pa.array([member.name for member in self.members], pa.string())
 
     def state(self, start: int, stop: int) -> list[Any]:
         """Tell name, size, time and header of every file of a shard."""

@@ -28,7 +28,7 @@ FOLDER, METADATA = "folder", "metadata:"
 class Labelled:
     """One row of labels for every member, and what was wrong with them."""
 
-    table: pa.Table  # [N]; the first column is the adapter's name
+    table: pa.Table  # [N]; without labels, the adapters' names alone
     refused: list[Refused]
 
 

@@ -16,6 +16,7 @@ from wsa.formats.base_model import base_model
 from wsa.formats.reading import stored_alphas
 from wsa.formats.refusal import BadFile, Refused, examples, quoted
 from wsa.population.discovery import Found
+from wsa.population.pickles import PickleReader
 from wsa.population.reading import Reading
 
 PICKLE = (
@@ -38,6 +39,7 @@ class Member:
     data_start: int
     form: Form
     metadata: str | None  # the value that labels are read from
+    keeper: PickleReader | None = None  # holds a converted file as long as it is needed
 
     @property
     def state(self) -> list[object]:
@@ -59,11 +61,15 @@ def describe(
     found: Sequence[Found], reading: Reading, key: str | None
 ) -> tuple[list[Member], list[Refused]]:
     """Read every header, `num_workers` at once; what is no sound adapter is refused by name."""
-    reader = AdapterReader(reading.allow_partial, reading.split_fused)
+    describer = Describer(
+        AdapterReader(reading.allow_partial, reading.split_fused),
+        PickleReader() if reading.allow_pickle else None,
+        key,
+    )
 
     def one(each: Found) -> Member | Refused:
         try:
-            return _member(each, reader, reading, key)
+            return describer.member(each)
         except BadFile as problem:
             return Refused(each.name, str(problem))
 
@@ -92,25 +98,41 @@ def agree(members: Sequence[Member], common_modules: bool) -> Agreed:
     return Agreed(kept, modules, refused, notes)
 
 
-def _member(each: Found, reader: AdapterReader, reading: Reading, key: str | None) -> Member:
-    if each.is_pickle:
-        raise BadFile(PICKLE)
-    try:
-        status = os.stat(each.path)
-    except OSError as problem:
-        raise BadFile(f"it cannot be read: {problem.strerror}") from problem
-    file = reader.describe(Path(each.path))
-    _refuse_alphas(file)
-    return Member(
-        each.name,
-        each.path,
-        status.st_size,
-        status.st_mtime_ns,
-        file.header.digest,
-        file.header.data_start,
-        file.form,
-        file.header.metadata.get(key) if key else None,
-    )
+@dataclass(frozen=True)
+class Describer:
+    """Turns files into members."""
+
+    reader: AdapterReader
+    pickles: PickleReader | None
+    key: str | None  # of the metadata that labels are read from
+
+    def member(self, each: Found) -> Member:
+        """Describe one file; raises BadFile, with the reason."""
+        path = self._readable(each)
+        try:
+            status = os.stat(path)
+        except OSError as problem:
+            raise BadFile(f"it cannot be read: {problem.strerror}") from problem
+        file = self.reader.describe(path, Path(each.path))
+        _refuse_alphas(file)
+        return Member(
+            each.name,
+            str(path),
+            status.st_size,
+            status.st_mtime_ns,
+            file.header.digest,
+            file.header.data_start,
+            file.form,
+            file.header.metadata.get(self.key) if self.key else None,
+            self.pickles if each.is_pickle else None,
+        )
+
+    def _readable(self, each: Found) -> Path:
+        if not each.is_pickle:
+            return Path(each.path)
+        if self.pickles is None:
+            raise BadFile(PICKLE)
+        return self.pickles.converted(each.path)
 
 
 def _refuse_alphas(file: AdapterFile) -> None:

@@ -77,6 +77,8 @@ class Population(ABC):
     catalogue: Catalogue
     groups: tuple[Group, ...]
     labels: pa.Table  # [N] rows: every column that is not a layer
+    # where one bad adapter stops a run that does not say --skip-bad
+    is_strict = False
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -109,6 +111,11 @@ class Population(ABC):
     def name(self, row: int) -> str:
         """Return how an adapter is called in messages: its row, or its file."""
         return str(row)
+
+    @property
+    def identifiers(self) -> pa.Array:
+        """Return what tells adapters apart in a table, [N]: rows, or files' names."""
+        return pa.array(np.arange(self.count))
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one label column; raises WsaError where there is none of that name."""

@@ -1,0 +1,53 @@
+"""Soundness: what only the weights themselves tell, adapters that are not finite or are equal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wsa.formats.refusal import Refused
+from wsa.population.assembly import RefusedFiles, tell
+from wsa.progress import say
+
+if TYPE_CHECKING:
+    from wsa.experiment.config import RunConfig
+    from wsa.extract import Extraction
+
+NOT_FINITE = "its weights, or its scale, are not finite"
+
+
+def settle(extraction: Extraction, config: RunConfig) -> None:
+    """Tell what the weights are like, now that all of them have been read or remembered.
+
+    Raises RefusedFiles for files that are not finite, unless bad files may be skipped; rows of
+    other sources are left out of training.
+    """
+    population = extraction.population
+    invalid = (~extraction.valid()).nonzero()[0].tolist()
+    refused = [Refused(population.name(row), NOT_FINITE) for row in invalid]
+    if refused and population.is_strict and not config.skip_bad:
+        tell(refused)
+        raise RefusedFiles(refused, population.count)
+    for row in invalid:
+        say(f"adapter {population.name(row)} is left out of training: {NOT_FINITE}")
+    copies = int((~firsts(extraction.digests())).sum())
+    if copies:
+        fate = "left out" if config.dedupe else "kept on one side of the split; --dedupe drops it"
+        say(f"{copies} adapters copy another one's weights ({_pair(extraction)}); each is {fate}")
+
+
+def firsts(digests: list[str]) -> np.ndarray:
+    """Return which adapters are the first of those with equal weights, [N] bool."""
+    found = np.zeros(len(digests), dtype=bool)
+    found[list({digest: row for row, digest in reversed(list(enumerate(digests)))}.values())] = True
+    return found
+
+
+def _pair(extraction: Extraction) -> str:
+    """Name two adapters with equal weights."""
+    digests, name = extraction.digests(), extraction.population.name
+    double = next(digest for digest, count in Counter(digests).items() if count > 1)
+    one, other = [row for row, digest in enumerate(digests) if digest == double][:2]
+    return f"{name(other)} those of {name(one)}"
