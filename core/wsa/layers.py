@@ -38,9 +38,10 @@ _TEXT = re.compile(
 _SELF_ATTENTION = re.compile(rf"{_START}(attn1|self_attn){_END}")
 # the letter of a projection: to_q, q_proj, add_q_proj, SelfAttention.q
 _PROJECTION = re.compile(
-    rf"((?<=to_)|(?<=SelfAttention[._]))(q|k|v|o|out){_END}|{_START}(q|k|v|o|out)(?=_proj{_END})"
+    rf"((?<=to_)|(?<=SelfAttention[._]))(q|k|v|o|out|add_out){_END}"
+    rf"|{_START}(q|k|v|o|out)(?=_proj{_END})"
 )
-_PROJECTIONS = {"q": "a", "k": "b", "v": "c", "o": "d", "out": "d"}
+_PROJECTIONS = {"q": "a", "k": "b", "v": "c", "o": "d", "out": "d", "add_out": "e"}
 
 
 @dataclass(frozen=True)

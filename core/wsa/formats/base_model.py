@@ -108,7 +108,8 @@ def _flux(modules: Modules) -> Guess | None:
         return Guess(_SECOND_WIDTHS[width], f"width {width} and {second[0]!r}")
     double = _count(modules, "transformer.transformer_blocks")
     if width != _FLUX_WIDTH or second or double > _FLUX_BLOCKS:
-        return Guess(_transformer(width, double), f"no FLUX has width {width} and {double} blocks")
+        depth = double + _count(modules, "transformer.single_transformer_blocks")
+        return Guess(_transformer(width, depth), f"no FLUX has width {width} and {depth} blocks")
     return _first(first, double)
 
 
@@ -187,9 +188,9 @@ def _transformer(width: int, depth: int) -> str:
 
 
 def _hidden(modules: Modules) -> int:
-    """Return the width that most modules read; a projection of the hidden state is preferred."""
+    """Return the width that most modules read; without any that must, their narrower side."""
     direct = [shape[1] for name, shape in modules.items() if _HIDDEN.search(name)]
-    widths = direct or [shape[1] for shape in modules.values()]
+    widths = direct or [min(shape) for shape in modules.values()]
     return max(sorted(set(widths)), key=widths.count)
 
 
