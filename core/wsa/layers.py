@@ -28,15 +28,20 @@ _HALVES = {
 }
 # Names are split by dots (diffusers, PEFT) or underscores (Kohya): a word ends at either.
 _START, _END = r"(?<![a-z0-9])", r"(?![a-z0-9])"
-_TEXT_ENCODER = r"^(lora_)?te\d?_|^text_encoder|text_model[._]encoder"
+_TEXT_ENCODER = r"^(lora_)?te\d?_|^text_encoder|text_model[._]encoder|^encoder[._]block[._]"
 # Text-facing modules: what reads the prompt, the text stream of joint models, text encoders.
 _TEXT = re.compile(
-    rf"{_START}(attn2[._]to_[kv]|add_[a-z]+_proj|to_add_out|ff_context|norm1_context){_END}"
+    rf"{_START}(attn2[._]to_[kv]|add_[a-z]+_proj|to_added_qkv|to_add_out|ff_context|norm1_context"
+    rf"|context_embedder|text_embedder|double_stream_modulation_txt){_END}"
     rf"|{_START}txt_|{_TEXT_ENCODER}"
 )
 _SELF_ATTENTION = re.compile(rf"{_START}(attn1|self_attn){_END}")
-_PROJECTION = re.compile(rf"{_START}to_(q|k|v|out){_END}")
-_PROJECTIONS = {"to_q": "to_a", "to_k": "to_b", "to_v": "to_c", "to_out": "to_d"}
+# the letter of a projection: to_q, q_proj, add_q_proj, SelfAttention.q
+_PROJECTION = re.compile(
+    rf"((?<=to_)|(?<=SelfAttention[._]))(q|k|v|o|out|add_out){_END}"
+    rf"|{_START}(q|k|v|o|out)(?=_proj{_END})"
+)
+_PROJECTIONS = {"q": "a", "k": "b", "v": "c", "o": "d", "out": "d", "add_out": "e"}
 
 
 @dataclass(frozen=True)

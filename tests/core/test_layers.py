@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from wsa.errors import WsaError
@@ -39,6 +41,44 @@ def test_numbers_sort_by_value_and_projections_in_their_order() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"text_encoder.text_model.encoder.layers.2.self_attn.{p}_proj" for p in "qkv"]
+        + [
+            "text_encoder.text_model.encoder.layers.2.self_attn.out_proj",
+            "text_encoder.text_model.encoder.layers.10.self_attn.q_proj",
+            "text_encoder_2.text_model.encoder.layers.0.self_attn.q_proj",
+            "unet.conv_in",
+        ],
+        [f"text_encoder_2.encoder.block.9.layer.0.SelfAttention.{p}" for p in "qkvo"],
+        [f"model.layers.9.self_attn.{p}_proj" for p in "qkvo"],
+        [f"transformer.transformer_blocks.9.attn.add_{p}_proj" for p in "qkv"]
+        + [
+            f"transformer.transformer_blocks.9.attn.to_{p}"
+            for p in ("q", "k", "v", "out.0", "add_out")
+        ]
+        + ["transformer.transformer_blocks.18.attn.to_q"],
+        [
+            f"unet.{place}.transformer_blocks.{k}.{attention}.to_{p}"
+            for place in (
+                "down_blocks.1.attentions.0",
+                "down_blocks.2.attentions.0",
+                "mid_block.attentions.0",
+                "up_blocks.0.attentions.2",
+            )
+            for k in (0, 1, 9, 10)
+            for attention in ("attn1", "attn2")
+            for p in ("q", "k", "v", "out.0")
+        ],
+        ["unet.up_blocks.0.attentions.0.proj_in", "unet.up_blocks.0.attentions.0.proj_out"],
+    ],
+)
+def test_modules_of_every_model_stand_in_the_order_of_their_blocks(names: list[str]) -> None:
+    shuffled = random.Random(0).sample(names, len(names))
+    assert sorted(shuffled, key=natural) == names
+
+
 def test_layer_sets_of_the_flagship_have_their_documented_sizes() -> None:
     factors, delta = sd15().layers("factors"), sd15().layers("delta")
     sizes = {
@@ -60,6 +100,27 @@ def test_layer_sets_of_the_flagship_have_their_documented_sizes() -> None:
         ("text_encoder.text_model.encoder.layers.0.self_attn.q_proj", "t"),
         ("transformer.transformer_blocks.0.attn.add_q_proj", "t"),
         ("base_model.model.model.layers.0.self_attn.q_proj", "vs"),
+        ("unet.mid_block.attentions.0.transformer_blocks.9.attn1.to_out.0", "vs"),
+        ("unet.mid_block.attentions.0.transformer_blocks.9.attn2.to_v", "t"),
+        ("unet.add_embedding.linear_1", "v"),
+        ("text_encoder_2.text_projection", "t"),
+        ("text_encoder_2.encoder.block.0.layer.0.SelfAttention.q", "t"),
+        ("transformer.transformer_blocks.0.attn.to_q", "v"),
+        ("transformer.transformer_blocks.0.attn.to_qkv", "v"),
+        ("transformer.transformer_blocks.0.attn.to_added_qkv", "t"),
+        ("transformer.transformer_blocks.0.attn.to_add_out", "t"),
+        ("transformer.transformer_blocks.0.ff.net.0.proj", "v"),
+        ("transformer.transformer_blocks.0.ff_context.net.0.proj", "t"),
+        ("transformer.transformer_blocks.0.ff_context.linear_in", "t"),
+        ("transformer.transformer_blocks.0.norm1.linear", "v"),
+        ("transformer.transformer_blocks.0.norm1_context.linear", "t"),
+        ("transformer.context_embedder", "t"),
+        ("transformer.time_text_embed.text_embedder.linear_1", "t"),
+        ("transformer.time_text_embed.timestep_embedder.linear_1", "v"),
+        ("transformer.double_stream_modulation_txt.linear", "t"),
+        ("transformer.double_stream_modulation_img.linear", "v"),
+        ("transformer.single_transformer_blocks.0.attn.to_k", "v"),
+        ("transformer.single_transformer_blocks.0.proj_mlp", "v"),
     ],
 )
 def test_a_module_belongs_to_the_sets_of_what_it_reads(module: str, sets: str) -> None:

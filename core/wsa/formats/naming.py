@@ -76,11 +76,12 @@ _DOTTED_NAME = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 def places(stem: str, family: str, shape: Shape, split_fused: bool = True) -> tuple[Place, ...]:
     """Return the modules that a stored stem updates; raises UnknownModule."""
     if family == "dense":
-        return (Place(stem.removesuffix(".weight")),)
-    module = _module(_present(stem, family), family, shape)
-    if module is None:
+        module: str | None = stem.removesuffix(".weight")
+    else:
+        module = _module(_present(stem, family), family, shape)
+    if not module:
         raise UnknownModule(stem)
-    if not module.startswith("transformer."):
+    if family == "dense" or not module.startswith("transformer."):
         return (Place(module),)
     return flux.parts(stem, module, shape) if split_fused else (flux.in_order(stem, module, shape),)
 
