@@ -95,10 +95,18 @@ def _print_closing(results: dict[str, Any]) -> None:
         f"{results['controls']['majority']:.3f}; {split['train']} train, {split['val']} val, "
         f"{split['test']} test"
     )
+    for line in [*population["notes"], *_left_out(population["refused"])]:
+        print(line)
     if results["best"]:
         print(f"best on validation: {results['best']}")
     for name, problem in results["failures"].items():
         print(f"FAILED {name}: {problem}")
+
+
+def _left_out(refused: dict[str, str]) -> list[str]:
+    if not refused:
+        return []
+    return [f"{len(refused)} files were refused and left out; results.json names them and why"]
 
 
 def _spread(summary: dict[str, Any]) -> str:

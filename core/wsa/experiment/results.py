@@ -110,7 +110,7 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
         "classes": list(labels.classes),
         "label": labels.name,
         "unlabelled": int((~labels.known).sum()),
-        "not_finite": invalid.tolist(),
+        "not_finite": [population.identifiers[int(row)].as_py() for row in invalid],
         "refused": {each.name: each.reason for each in population.refused},
         "notes": list(population.notes),
         "duplicates": sum(count - 1 for count in digests.values()),

@@ -26,7 +26,8 @@ def settle(extraction: Extraction, config: RunConfig) -> None:
     """
     population = extraction.population
     invalid = (~extraction.valid()).nonzero()[0].tolist()
-    refused = [Refused(population.name(row), NOT_FINITE) for row in invalid]
+    names = population.identifiers
+    refused = [Refused(str(names[row]), NOT_FINITE) for row in invalid]
     if refused and population.is_strict and not config.skip_bad:
         tell(refused)
         raise RefusedFiles(refused, population.count)

@@ -69,4 +69,4 @@ def _may_hold(path: Path) -> bool:
 
 def _relative(path: Path, base: Path) -> str:
     # bytes that are no UTF-8 are told, not lost: labels and messages need text
-    return path.relative_to(base).as_posix().encode("utf-8", "backslashreplace").decode()
+    return os.fsencode(path.relative_to(base)).decode("utf-8", "backslashreplace")

@@ -75,6 +75,15 @@ class FilePopulation(Population):
         """Return an adapter's path below the folder."""
         return quoted(self.members[row].name)
 
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one label column; raises WsaError, with where labels come from, for no such."""
+        if self.labels.num_columns == 1 and name not in self.labels.column_names:
+            raise WsaError(
+                f"these files have no label {name!r}: needed labels.csv, .parquet or .jsonl beside "
+                f"them, or --label-from folder or metadata:KEY"
+            )
+        return super().column(name)
+
     @property
     def identifiers(self) -> pa.Array:
         """Return every adapter's path below the folder, [N]."""

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.core.adapter_files import write_diffusers
+
+from wsa import experiment
+from wsa.errors import WsaError
+from wsa.experiment import RunConfig
+from wsa.experiment.soundness import firsts
+from wsa.population.assembly import RefusedFiles
+
+Configure = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def configure(tmp_path: Path) -> Configure:
+    for n in range(40):
+        write_diffusers(tmp_path / "adapters" / "ab"[n % 2] / f"{n}.safetensors", seed=n)
+
+    def make(**knobs: Any) -> RunConfig:
+        return RunConfig(
+            dataset=str(tmp_path / "adapters"),
+            label_from="folder",
+            plugins=("stats",),
+            view=("delta",),
+            layer_sets=("all",),
+            num_runs=1,
+            hidden_dim=8,
+            max_epochs=2,
+            cache_dir=tmp_path / "cache",
+            output_dir=tmp_path / f"out-{len(list(tmp_path.iterdir()))}",
+            **knobs,
+        )
+
+    return make
+
+
+def spoil(path: Path) -> None:
+    """Put a NaN into a file."""
+    tensors = load_file(path)
+    next(iter(tensors.values()))[0, 0] = torch.nan
+    save_file(tensors, path)
+
+
+def test_a_file_that_is_not_finite_stops_the_run_before_training(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure()
+    spoil(tmp_path / "adapters/a/0.safetensors")
+    with pytest.raises(RefusedFiles, match="1 of 40 files are refused"):
+        experiment.run(config)
+    told = "refused 'a/0.safetensors': its weights, or its scale, are not finite"
+    assert told in capsys.readouterr().err
+    results = experiment.run(configure(skip_bad=True)).results
+    assert results["population"]["not_finite"] == ["a/0.safetensors"]
+
+
+def test_results_name_the_files_that_were_skipped(configure: Configure, tmp_path: Path) -> None:
+    (tmp_path / "adapters/a/x.safetensors").write_bytes(b"no")
+    results = experiment.run(configure(skip_bad=True)).results
+    reason = "it has 2 bytes; a safetensors file needs 8 and a header"
+    assert results["population"]["refused"] == {"a/x.safetensors": reason}
+    assert results["population"]["adapters"] == 40
+
+
+def test_copies_are_told_and_dropped_where_asked(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_diffusers(tmp_path / "adapters/b/copy.safetensors", seed=1)
+    split = experiment.run(configure()).results["population"]["split"]
+    told = "1 adapters copy another one's weights ('b/copy.safetensors' those of 'b/1.safetensors')"
+    assert told in capsys.readouterr().err
+    assert sum(split.values()) == 41
+    fewer = experiment.run(configure(dedupe=True)).results["population"]["split"]
+    assert sum(fewer.values()) == 40
+
+
+def test_the_first_of_equal_adapters_is_kept() -> None:
+    assert firsts(["a", "b", "a", "c", "b"]).tolist() == [True, True, False, True, False]
+
+
+def test_an_edit_that_left_no_trace_is_found_by_reading(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment.run(configure())
+    path = tmp_path / "adapters/a/2.safetensors"
+    before = path.stat()
+    tensors = load_file(path)
+    next(iter(tensors.values()))[0, 0] += 1
+    save_file(tensors, path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    capsys.readouterr()
+    experiment.run(configure())
+    assert "no weight read" in capsys.readouterr().err
+    experiment.run(configure(verify=True))
+    assert "edited without a new size or time: 'a/2.safetensors'" in capsys.readouterr().err
+
+
+def test_features_are_exported_by_the_names_of_files(configure: Configure, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    experiment.export(configure(), tmp_path / "features.parquet")
+    table = pq.read_table(tmp_path / "features.parquet")
+    assert table.column("adapter").to_pylist()[0] == "a/0.safetensors"
+    assert table.column_names[:2] == ["adapter", "category_label"]
+    assert set(table.column("category_label").to_pylist()) == {"a", "b"}
+
+
+def test_files_without_labels_say_where_labels_come_from(tmp_path: Path) -> None:
+    write_diffusers(tmp_path / "a.safetensors")
+    with pytest.raises(WsaError, match=r"needed labels.csv, .parquet or .jsonl beside them"):
+        experiment.run(RunConfig(dataset=str(tmp_path), cache_dir=tmp_path / "cache"))
