@@ -73,7 +73,7 @@ def test_adapters_without_a_label_are_told(
     reading = Reading(label_from="folder")
     with pytest.raises(RefusedFiles, match="1 of 4 files are refused"):
         open_population(str(folder), reading)
-    told = "refused 'loose.safetensors': it has no 'folder' to read a label from"
+    told = "refused loose.safetensors: it has no 'folder' to read a label from"
     assert told in capsys.readouterr().err
     kept = open_population(str(folder), Reading(label_from="folder", skip_bad=True))
     assert labels(kept)["loose.safetensors"] is None
@@ -86,8 +86,8 @@ def test_a_table_that_misses_an_adapter_or_names_another_is_told(
     with pytest.raises(RefusedFiles):
         open_population(str(folder))
     told = capsys.readouterr().err
-    assert "refused 'labels.csv': it names adapters that are not there: 1 ('zebra')" in told
-    assert "refused 'dogs/c.safetensors': labels.csv has no row for it" in told
+    assert "refused labels.csv: it names adapters that are not there: 1 ('zebra')" in told
+    assert "refused dogs/c.safetensors: labels.csv has no row for it" in told
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_one_base_model_among_others_is_refused(
     write_diffusers(tmp_path / "x.safetensors", width=20)
     with pytest.raises(RefusedFiles, match="1 of 4 files are refused"):
         opened(tmp_path)
-    assert "refused 'x.safetensors': base model" in capsys.readouterr().err
+    assert "refused x.safetensors: base model" in capsys.readouterr().err
     kept = opened(tmp_path, Reading(skip_bad=True))
     assert kept.count == 3
     assert [each.name for each in kept.refused] == ["x.safetensors"]

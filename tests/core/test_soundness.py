@@ -56,7 +56,7 @@ def test_a_file_that_is_not_finite_stops_the_run_before_training(
     spoil(tmp_path / "adapters/a/0.safetensors")
     with pytest.raises(RefusedFiles, match="1 of 40 files are refused"):
         experiment.run(config)
-    told = "refused 'a/0.safetensors': its weights, or its scale, are not finite"
+    told = "refused a/0.safetensors: its weights, or its scale, are not finite"
     assert told in capsys.readouterr().err
     results = experiment.run(configure(skip_bad=True)).results
     assert results["population"]["not_finite"] == ["a/0.safetensors"]
@@ -75,7 +75,7 @@ def test_copies_are_told_and_dropped_where_asked(
 ) -> None:
     write_diffusers(tmp_path / "adapters/b/copy.safetensors", seed=1)
     split = experiment.run(configure()).results["population"]["split"]
-    told = "1 adapters copy another one's weights ('b/copy.safetensors' those of 'b/1.safetensors')"
+    told = "1 adapters copy another one's weights (b/copy.safetensors those of b/1.safetensors)"
     assert told in capsys.readouterr().err
     assert sum(split.values()) == 41
     fewer = experiment.run(configure(dedupe=True)).results["population"]["split"]
@@ -100,7 +100,7 @@ def test_an_edit_that_left_no_trace_is_found_by_reading(
     experiment.run(configure())
     assert "no weight read" in capsys.readouterr().err
     experiment.run(configure(verify=True))
-    assert "edited without a new size or time: 'a/2.safetensors'" in capsys.readouterr().err
+    assert "edited without a new size or time: a/2.safetensors" in capsys.readouterr().err
 
 
 def test_features_are_exported_by_the_names_of_files(configure: Configure, tmp_path: Path) -> None:

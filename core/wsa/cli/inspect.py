@@ -74,10 +74,10 @@ def _print(rows: list[Inspected]) -> None:
 
 
 def _cells(row: Inspected) -> list[str]:
-    from wsa.formats.refusal import quoted
+    from wsa.formats.refusal import shown
 
     return [
-        quoted(row.file),
+        shown(row.file),
         f"{row.family}: {', '.join(row.kinds)}",
         row.base_model,
         str(row.modules),
@@ -95,9 +95,9 @@ def _range(values: tuple[Any, ...]) -> str:
 
 def _lines(row: Inspected) -> list[str]:
     """Return what no column has room for: reasons, notes, what is skipped, metadata."""
-    from wsa.formats.refusal import examples, quoted
+    from wsa.formats.refusal import examples, quoted, shown
 
-    name = quoted(row.file)
+    name = shown(row.file)
     if row.refused:
         return [f"REFUSED {name}: {row.refused}"]
     said = [f"{name}: base model {row.base_model}: {row.reason}"]

@@ -20,6 +20,7 @@ from wsa.formats.refusal import BadFile, Refused, examples, quoted
 from wsa.layers import natural
 
 FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+NUMBERS = ("F16", "BF16", "F32", "F64", "I32", "I64")
 # What torch's batch norm counts beside its weights.
 _COUNTERS = ("num_batches_tracked",)
 ASSUMED = "alpha=assumed"
@@ -66,6 +67,12 @@ class Form:
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Return (rows, cols) of every module by name: what a population must agree on."""
         return {each.name: (each.extent.rows, each.extent.cols) for each in self.modules}
+
+    @cached_property
+    def alphas(self) -> Mapping[str, Stored]:
+        """Return where every stored alpha lies, by the module's name."""
+        keys = {each.name: each.scale.key for each in self.modules}
+        return {name: self.structure.tensors[key] for name, key in keys.items() if key is not None}
 
     @cached_property
     def dtype(self) -> str:
@@ -208,6 +215,8 @@ def _scale(
     if key is not None and alpha is not None:
         if alpha.shape not in ((), (1,)):
             raise BadFile(f"{quoted(key)} needs one number, got shape {list(alpha.shape)}")
+        if alpha.dtype not in NUMBERS:
+            raise BadFile(f"{quoted(key)} needs a number, got {alpha.dtype}")
         # LyCORIS leaves kron(w1, w2) of two whole matrices alone, whatever its alpha
         return Scale(key=key, divisor=rank) if rank else Scale()
     found: tuple[Config, str] | None = configs.of(stem)

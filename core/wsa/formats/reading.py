@@ -113,16 +113,23 @@ class Filler:
 
 def stored_alphas(file: AdapterFile) -> dict[str, float]:
     """Return every alpha that a file stores, by the module's name: some bytes each are read."""
-    found = {}
-    with file.path.open("rb", buffering=0) as handle:
-        for module in file.form.modules:
-            if module.scale.key is not None:
-                stored = file.header.structure.tensors[module.scale.key]
-                count = stored.stop - stored.start
-                text = os.pread(handle.fileno(), count, file.header.data_start + stored.start)
-                if len(text) < count:
-                    raise BadFile("it was cut while it was read")
-                found[module.name] = _number(text, stored)
+    places = file.form.alphas
+    with open(file.path, "rb", buffering=0) as handle:
+        texts = [
+            os.pread(handle.fileno(), each.stop - each.start, file.header.data_start + each.start)
+            for each in places.values()
+        ]
+    needed = sum(each.stop - each.start for each in places.values())
+    if sum(map(len, texts)) != needed:
+        raise BadFile("it was cut while it was read")
+    found: dict[str, float] = {}
+    for dtype in {each.dtype for each in places.values()}:
+        alike = {
+            n: t for (n, each), t in zip(places.items(), texts, strict=True) if each.dtype == dtype
+        }
+        # one conversion for all: 800 modules of SDXL one by one would take 4 ms a file
+        values = torch.frombuffer(bytearray(b"".join(alike.values())), dtype=DTYPES[dtype])
+        found |= dict(zip(alike, values.tolist(), strict=True))
     return found
 
 
@@ -138,10 +145,6 @@ def read_exactly(path: str | Path, row: np.ndarray, start: int) -> None:
         raise BadFile(f"{quoted(str(path))} cannot be read: {problem.strerror}") from problem
     if done < len(view):
         raise BadFile(f"{quoted(str(path))} has become shorter than its header said")
-
-
-def _number(text: bytes, stored: Stored) -> float:
-    return float(torch.frombuffer(bytearray(text), dtype=DTYPES[stored.dtype])[0])
 
 
 def _tensor(data: Tensor, stored: Stored) -> Tensor:

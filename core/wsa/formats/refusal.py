@@ -29,6 +29,12 @@ def quoted(name: str) -> str:
     return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}...'"
 
 
+def shown(name: str) -> str:
+    """Return a name bare where nothing in it could be taken for something else."""
+    plain = name.isprintable() and name == name.strip() and len(name) <= LONGEST_NAME
+    return name if plain else quoted(name)
+
+
 def examples(names: Sequence[str]) -> str:
     """Return a count and the first three names."""
     told = ", ".join(quoted(name) for name in sorted(names)[:EXAMPLES])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsa.errors import WsaError
-from wsa.formats.refusal import Refused, quoted
+from wsa.formats.refusal import Refused, shown
 from wsa.population.discovery import find_files
 from wsa.population.files import FilePopulation, in_groups
 from wsa.population.labelling import label, metadata_key
@@ -60,4 +60,4 @@ def file_population(root: Path, reading: Reading) -> FilePopulation:
 def tell(refused: Sequence[Refused]) -> None:
     """Say of every refused file, in one line each, why."""
     for each in refused:
-        say(f"refused {quoted(each.name)}: {each.reason}")
+        say(f"refused {shown(each.name)}: {each.reason}")

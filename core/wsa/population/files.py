@@ -18,7 +18,7 @@ from torch import Tensor
 from wsa.errors import WsaError
 from wsa.formats.algebra import LowRank
 from wsa.formats.reading import DTYPES, Filler
-from wsa.formats.refusal import BadFile, quoted
+from wsa.formats.refusal import BadFile, quoted, shown
 from wsa.layers import Catalogue, catalogue
 from wsa.population.population import Group, Population, Shard, Span, proved
 from wsa_kernels.layout import Layout
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from wsa.formats.refusal import Refused
     from wsa.population.members import Member
 
-# An adapter with more distinct ranks than this has all of them padded to one: a rank chosen for
-# each module by its spectrum would else give every adapter a layout of its own.
-MOST_RANKS = 4
+# Where ranks were chosen for each module, by its spectrum, every adapter would have a layout of its
+# own: from so many layouts on, an adapter of unequal ranks has all of them padded to one.
+MOST_LAYOUTS = 64
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
 
 
@@ -40,6 +40,12 @@ class Lying:
 
     dtype: str
     widths: tuple[int, ...]  # 0 for a dense matrix
+
+    def padded(self) -> Lying:
+        """Return one width for all, a power of two, where they are not equal."""
+        if len(set(self.widths)) <= 1:
+            return self
+        return Lying(self.dtype, (1 << (max(self.widths) - 1).bit_length(),) * len(self.widths))
 
 
 class FilePopulation(Population):
@@ -73,7 +79,7 @@ class FilePopulation(Population):
 
     def name(self, row: int) -> str:
         """Return an adapter's path below the folder."""
-        return quoted(self.members[row].name)
+        return shown(self.members[row].name)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one label column; raises WsaError, with where labels come from, for no such."""
@@ -154,8 +160,7 @@ class FilePopulation(Population):
 
 def in_groups(members: Iterable[Member], modules: tuple[str, ...]) -> list[Member]:
     """Order members by how they lie, then by name: each layout's adapters are neighbours."""
-    forms = {id(member.form): member.form for member in members}
-    lying = {key: _lying(form, modules) for key, form in forms.items()}
+    lying = _lying(members, modules)
 
     def place(member: Member) -> tuple[str, tuple[int, ...], str]:
         found = lying[id(member.form)]
@@ -168,8 +173,7 @@ def _placed(
     members: Sequence[Member], modules: tuple[str, ...]
 ) -> tuple[Catalogue, tuple[Group, ...]]:
     """Return the layers that all adapters have, and the layout of each group."""
-    forms = {id(member.form): member.form for member in members}
-    lying = {key: _lying(form, modules) for key, form in forms.items()}
+    lying = _lying(members, modules)
     groups, catalogues, stop = [], [], 0
     for found, run in groupby(members, key=lambda member: lying[id(member.form)]):
         first, *rest = run
@@ -178,17 +182,22 @@ def _placed(
         catalogues.append(catalogue(shapes))
         layout = Layout.plan([shapes[key] for key in catalogues[-1].keys], catalogues[-1].pairs)
         groups.append(Group(stop, layout, DTYPES[found.dtype]))
-    unequal = _unequal(forms.values(), groups)
+    unequal = _unequal({id(m.form): m.form for m in members}.values(), groups)
     return replace(catalogues[0], unequal=unequal), tuple(groups)
 
 
-def _lying(form: Form, modules: tuple[str, ...]) -> Lying:
+def _lying(members: Iterable[Member], modules: tuple[str, ...]) -> dict[int, Lying]:
+    """Return how the files of each form lie, by the form's identity."""
+    forms = {id(member.form): member.form for member in members}
+    exact = {key: Lying(form.dtype, _widths(form, modules)) for key, form in forms.items()}
+    if len(set(exact.values())) <= MOST_LAYOUTS:
+        return exact
+    return {key: each.padded() for key, each in exact.items()}
+
+
+def _widths(form: Form, modules: tuple[str, ...]) -> tuple[int, ...]:
     named = {module.name: module for module in form.modules}
-    widths = tuple(named[name].extent.width for name in modules)
-    if len(set(widths)) > MOST_RANKS:
-        widest = 1 << (max(widths) - 1).bit_length()
-        widths = (widest,) * len(widths)
-    return Lying(form.dtype, widths)
+    return tuple(named[name].extent.width for name in modules)
 
 
 def _shapes(
