@@ -59,15 +59,15 @@ def test_threads_are_held_and_given_back() -> None:
 
 def test_launches_count_what_is_called_and_not_what_that_calls() -> None:
     values = torch.randn(8, 8)
-    assert watched(lambda: (values + 1).softmax(0), "cpu")[1] == 2
+    assert watched(lambda: (values + 1).softmax(0), "cpu").launches == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
 def test_counting_launches_leaves_compiled_code_compiled() -> None:
     code, values = compiled(_many), torch.randn(8, 8)
     code(values)
-    assert watched(lambda: _many(values), "cpu")[1] == 4
-    assert [watched(lambda: code(values), "cpu")[1] for _ in range(2)] == [1, 1]
+    assert watched(lambda: _many(values), "cpu").launches == 4
+    assert [watched(lambda: code(values), "cpu").launches for _ in range(2)] == [1, 1]
 
 
 def _many(values: torch.Tensor) -> torch.Tensor:
