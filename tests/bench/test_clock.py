@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
 from wsa.bench import clock as clocks
-from wsa.bench.clock import Clock, clock_of, threads
+from wsa.bench.clock import Clock, Reading, Wall, clock_of, threads
 from wsa.bench.launches import watched
 from wsa_kernels.compilation import compiled
 
@@ -48,6 +51,34 @@ def test_cuda_is_timed_by_events_and_an_error_leaves_no_round_open(
 
 def test_the_cpu_is_timed_by_the_wall() -> None:
     assert clock_of("cpu").seconds(lambda: sum(range(1000))) > 0
+
+
+@pytest.mark.parametrize(
+    ("opened", "closed", "own"),
+    [
+        (Reading(0.0, 0.0, 0.0), Reading(0.0, 2.0, 2.0), 2.0),  # alone
+        (Reading(1.0, 0.0, 0.0), Reading(4.0, 2.0, 5.0), 2.0),  # three of five seconds lost
+        (Reading(0.0, 0.0, 0.0), Reading(3.5, 2.0, 5.0), 2.0),  # waiting before it began is told
+        (Reading(0.0, 0.0, 0.0), Reading(0.0, 0.0, 5.0), 5.0),  # asleep: nobody took that
+        (Reading(0.0, 0.0, 0.0), Reading(0.0, 5.1, 5.0), 5.0),  # what the reading itself took
+    ],
+)
+def test_a_rounds_own_time_is_what_other_processes_did_not_take(
+    monkeypatch: pytest.MonkeyPatch, opened: Reading, closed: Reading, own: float
+) -> None:
+    readings = iter([opened, closed])
+    monkeypatch.setattr(clocks, "read", lambda: next(readings))
+    monkeypatch.setattr("time.perf_counter", lambda: closed.wall)
+    wall = Wall()
+    assert (wall.now(), wall.now(), wall.own) == (opened.wall, closed.wall, [own])
+
+
+def test_where_the_system_tells_of_no_waiting_all_is_a_rounds_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clocks, "SCHEDULED", tmp_path / "none")
+    clock = clock_of("cpu")
+    assert clock.own == [pytest.approx(clock.seconds(lambda: time.sleep(0.01)))]
 
 
 def test_threads_are_held_and_given_back() -> None:

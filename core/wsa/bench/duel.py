@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from wsa.bench.clock import Clock, clock_of, threads
@@ -26,7 +26,7 @@ TURNS, TURN_SECONDS, MOST_CALLS = 7, 0.02, 20
 # A yardstick whose call takes longer stays away, unless there is no other.
 LONGEST_CALL = 1.0
 
-Calls = dict[str, Callable[[], object]]
+Calls = Mapping[str, Callable[[], object]]
 
 
 def compared(before: Report, now: Report, config: BenchConfig, allowed: float) -> list[Change]:

@@ -55,7 +55,7 @@ def _of_tensor(values: Tensor) -> Iterator[bytes]:
         # its version counts what torch's own operations wrote
         yield str(values._version).encode()
         return
-    flat = values.reshape(-1).view(torch.uint8)
+    flat = values.contiguous().view(-1).view(torch.uint8)
     reduce: Callable[[Tensor], bytes] = _on_host if values.device.type == "cpu" else sums
     yield reduce(flat)
 
