@@ -141,15 +141,11 @@ def _case(
     def answer(result: Any) -> Answer:
         return {field: getattr(result, field) for field in fields}
 
-    def described(w: Array, rank: int | None) -> Mapping[str, Any]:
-        found = of_matrix(w, rank)
-        return {field: found[field] for field in fields}
-
     delta = view == "delta"
     return Case(
         name=f"peers/{name}",
         inputs=_products if delta else _uniform,
-        reference=truth(described),
+        reference=truth(_only(fields, of_matrix)),
         contenders={**ours(operation, answer), **peers},
         shape=populations.told,
         bytes=populations.weight_bytes,
@@ -163,6 +159,14 @@ def _case(
         gated=OURS,
         targets=targets,
     )
+
+
+def _only(fields: Sequence[str], of_matrix: OfMatrix) -> OfMatrix:
+    def described(w: Array, rank: int | None) -> Mapping[str, Any]:
+        found = of_matrix(w, rank)
+        return {field: found[field] for field in fields}
+
+    return described
 
 
 def _products(setting: Setting) -> Delta:

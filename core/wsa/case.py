@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 Answer = Mapping[str, "Tensor"]
 Contender = Callable[[Any], Answer]
 
-COPY = "copy"
+# The machine's own: a copy of as many bytes, and a matrix product.
+COPY, PRODUCT = "copy", "product"
 # The two ways that anything can be done without us.
 YARDSTICKS = ("loop", "eager")
 

@@ -51,7 +51,7 @@ def test_the_json_tells_machine_versions_commit_and_every_column(
     assert found["schema"] == "wsa bench 2"
     assert set(found["machine_info"]["versions"]) >= {"torch", "triton", "wsa"}
     assert set(found["commit_info"]) == {"id", "dirty"}
-    assert set(found["rates"]) == {"copy", "copy_after", "product"}
+    assert set(found["rates"]) == {"copy", "copy_after", "product", "best_copy", "best_product"}
     row = rows(tmp_path / "now.json")["quick"]
     assert row.keys() >= ROW
     assert row["p20"] <= row["median"] <= row["p80"]

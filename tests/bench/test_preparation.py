@@ -19,7 +19,7 @@ def _nothing_is_measured(
         raise AssertionError("refused too late")
 
     stranger()
-    monkeypatch.setattr(machine, "measure_copy", measured)
+    monkeypatch.setattr(machine, "_measured", measured)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.json").mkdir()
@@ -64,7 +64,7 @@ def test_a_comparison_with_nobody_in_common_is_refused(
     tmp_path: Path,
 ) -> None:
     with monkeypatch.context() as able:
-        able.setattr(machine, "measure_copy", lambda *_: 1e9)
+        able.setattr(machine, "_measured", lambda *_: (1e-3, 1e-3))
         assert bench("doubling", *QUICK, "--json", tmp_path / "base.json") == 0
     assert bench("doubling", "--adapters", 4, "--compare", tmp_path / "base.json") == 2
     error = capsys.readouterr().err

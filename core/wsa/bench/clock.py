@@ -32,6 +32,10 @@ class Clock:
     settle: Callable[[], None] = _nothing
     own: list[float] = field(default_factory=list)  # seconds of each round, where `Wall` tells
 
+    def last_own(self) -> float | None:
+        """Return the last round's own time, None where this clock does not tell."""
+        return self.own[-1] if self.own else None
+
     def seconds(self, call: Callable[[], object]) -> float:
         """Time one call."""
         self.settle()

@@ -5,17 +5,25 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from wsa.bench.clock import Clock, clock_of, threads
 from wsa.bench.config import BenchConfig
 from wsa.bench.entry import Ground
-from wsa.bench.gates import Change, Rows, change_of, changes, contests, yardsticks
-from wsa.bench.machine import COPY_BYTES, copier
+from wsa.bench.gates import (
+    MACHINE,
+    Change,
+    Rows,
+    change_of,
+    changes,
+    contests,
+    of_machine,
+    yardsticks,
+)
+from wsa.bench.machine import COPY_BYTES, copier, multiplier, product_flops
 from wsa.bench.plan import Contest, make_plan
 from wsa.bench.preparation import tell_other_machine
-from wsa.bench.report import Report, summary
-from wsa.case import COPY
+from wsa.bench.report import Report, Row, summary
+from wsa.case import COPY, PRODUCT
 from wsa.errors import PluginFailure, cause
 from wsa.progress import say
 
@@ -78,16 +86,18 @@ def _willing(before: Rows, now: Rows) -> list[str]:
     """Return the yardsticks that answer soon enough, the quickest in any case."""
 
     def taken(name: str) -> float:
-        share = now[name]["adapters_timed"] / now[name]["adapters"] if name != COPY else 1.0
-        return float(share * now[name]["median"])
+        if name in MACHINE:
+            return 0.0
+        return float(now[name]["median"] * now[name]["adapters_timed"] / now[name]["adapters"])
 
     ordered = sorted(yardsticks(before, now), key=taken)
     return [name for name in ordered if taken(name) <= LONGEST_CALL] or ordered[:1]
 
 
 def _call(name: str, ground: Ground, now: Rows) -> Callable[[], object]:
-    if name == COPY:
-        return copier(ground.contest.setting.device)
+    if name in MACHINE:
+        make = copier if name == COPY else multiplier
+        return make(ground.contest.setting.device)
     contender, timed = ground.case.contenders[name], now[name]["adapters_timed"]
     whole = timed == now[name]["adapters"]
     inputs = ground.inputs if whole else ground.of(ground.rows[:timed])
@@ -109,20 +119,23 @@ def _turn(call: Callable[[], object], clock: Clock) -> list[float]:
     taken: list[float] = []
     while not taken or (sum(taken) < TURN_SECONDS and len(taken) < MOST_CALLS):
         wall = clock.seconds(call)
-        taken.append(clock.own[-1] if clock.own else wall)
+        own = clock.last_own()
+        taken.append(wall if own is None else own)
     return taken
 
 
-def _rows(now: Rows, found: dict[str, list[float]], contest: Contest) -> dict[str, Any]:
+def _rows(now: Rows, found: dict[str, list[float]], contest: Contest) -> Rows:
     """Return the rows of those who fought, with the times of the duel told for all adapters."""
     size = next(iter(now.values()))["bytes"]
 
-    def scale(name: str) -> float:
-        if name == COPY:
-            return float(size / COPY_BYTES[contest.setting.device])
-        return float(now[name]["adapters"] / now[name]["adapters_timed"])
+    device = contest.setting.device
+    shares = {COPY: size / COPY_BYTES[device], PRODUCT: 1e9 / product_flops(device)}
 
-    return {
-        name: now[name] | {"own": summary([scale(name) * each for each in seconds])}
-        for name, seconds in found.items()
-    }
+    def row(name: str, seconds: list[float]) -> Row:
+        if name in MACHINE:
+            least = shares[name] * min(seconds)
+            return of_machine(least, least)
+        scale = now[name]["adapters"] / now[name]["adapters_timed"]
+        return now[name] | {"own": summary([scale * each for each in seconds])}
+
+    return {name: row(name, seconds) for name, seconds in found.items()}

@@ -9,10 +9,12 @@ from itertools import product
 
 from wsa.bench.plan import Contest
 from wsa.bench.report import STATISTICS, Report, Row
-from wsa.case import COPY, Case, Target
+from wsa.case import COPY, PRODUCT, Case, Target
 from wsa.errors import WsaError
 
 Rows = Mapping[str, Row]  # of one contest, by backend
+# Who is measured against where nobody else ran.
+MACHINE = (COPY, PRODUCT)
 RULE = re.compile(r"slower>(\d+(?:\.\d+)?)%")
 
 
@@ -103,26 +105,28 @@ def change_of(contest: str, backend: str, before: Rows, now: Rows) -> Change | N
 
 
 def yardsticks(before: Rows, now: Rows) -> list[str]:
-    """Return what two runs both measured against: those who are not gated, or else the copy."""
+    """Return what two runs both measured against: who is not gated, or else the machine itself."""
     common = [name for name in now if name in before and not now[name]["gated"]]
-    return [name for name in common if name != COPY] or common
+    return [name for name in common if name not in MACHINE] or common
 
 
 def contests(report: Report) -> dict[str, dict[str, Row]]:
-    """Return the rows of each contest by backend, and the machine's copy of as many bytes."""
+    """Return the rows of each contest by backend, the machine's copy and product among them."""
     found: dict[str, dict[str, Row]] = {}
     for row in report.rows:
         found.setdefault(row["contest"], {})[row["backend"]] = row
+    rates = report.document["rates"]
     for rows in found.values():
         size = next(iter(rows.values()))["bytes"]
+        rows[PRODUCT] = of_machine(1e9 / rates["best_product"], 1e9 / rates["product"])
         if size:
-            rows[COPY] = copied(size / report.document["rates"]["copy"])
+            rows[COPY] = of_machine(size / rates["best_copy"], size / rates["copy"])
     return found
 
 
-def copied(seconds: float) -> Row:
-    """Return what a gate reads of a copy that takes so long."""
-    return {"gated": False, "median": seconds, "own": dict.fromkeys(STATISTICS, seconds)}
+def of_machine(own: float, median: float) -> Row:
+    """Return what a gate reads of the machine's copy, or of so many of its operations."""
+    return {"gated": False, "median": median, "own": dict.fromkeys(STATISTICS, own)}
 
 
 def verdicts(cases: Iterable[Case], report: Report) -> list[Verdict]:

@@ -58,7 +58,8 @@ def _refuse_malformed(document: dict[str, Any]) -> None:
     for part in PARTS:
         _hold(isinstance(document.get(part), dict), f"{part} is no dict")
     _hold(isinstance(document["machine_info"].get("device"), str), "machine_info has no device")
-    _hold(_is_amount(document["rates"].get("copy"), above=0), "rates has no copy")
+    for rate in ("copy", "product", "best_copy", "best_product"):
+        _hold(_is_amount(document["rates"].get(rate), above=0), f"rates has no {rate}")
     for place, each in enumerate(document["benchmarks"]):
         row = each.get("extra_info") if isinstance(each, dict) else None
         _refuse_malformed_row(row, f"benchmark {place}: ")
