@@ -74,6 +74,8 @@ def make_plan(config: BenchConfig, device: str) -> Plan:
     contests = []
     for case in chosen:
         left_out |= _views_missing(case, config.views)
+        if config.views and not {*config.views} & {*case.views}:
+            continue
         backends = tuple(_able(case, config.backends, device, left_out))
         settings = _settings(case, config, device) if backends else ()
         contests += [Contest(case, setting, backends) for setting in settings]
