@@ -2,6 +2,8 @@
 
 `loop`: a script that takes one matrix at a time with numpy and scipy, as the original system did.
 `eager`: the straightforward vectorised code, each statistic one torch call a layer over all N.
+
+The truth is the same script in float64, with nothing of ours in it but where a matrix lies.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from wsa_bench import populations
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import BACKENDS, Operation
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 # Maps one matrix [rows, cols] of rank at most R (None: unknown) to numbers by name.
 OfMatrix = Callable[[Array, int | None], Mapping[str, Any]]
 # Maps one layer of all adapters [N, rows, cols] to tensors [N, ...] by name.
@@ -34,15 +36,15 @@ KERNELS = (
 )
 
 
-def by_matrix(describe: OfMatrix) -> Contender:
-    """Loop over adapters and layers; an update is formed, one at a time."""
+def by_matrix(describe: OfMatrix, dtype: torch.dtype = torch.float32) -> Contender:
+    """Loop over adapters and layers; an update is formed, one at a time, in a dtype."""
 
     def loop(matrices: Matrices) -> Answer:
         found: dict[str, list[Any]] = {}
         for adapter in range(len(matrices.flat)):
             for layer in range(matrices.count):
-                matrix = _layer(matrices, layer, slice(adapter, adapter + 1))[0].cpu().numpy()
-                for name, value in describe(matrix, _rank(matrices)).items():
+                values = _layer(matrices, layer, slice(adapter, adapter + 1), dtype)
+                for name, value in describe(values[0].cpu().numpy(), _rank(matrices)).items():
                     found.setdefault(name, []).append(value)
         shape = (len(matrices.flat), matrices.count)
         arrays = {name: np.asarray(values) for name, values in found.items()}
@@ -77,9 +79,9 @@ def ours(operation: Operation[Any], answer: Callable[[Any], Answer]) -> dict[str
     return {name: form(name) for name in OURS if getattr(operation, name, None) is not None}
 
 
-def truth(operation: Operation[Any], answer: Callable[[Any], Answer]) -> Contender:
-    """Return the float64 reference of an operation."""
-    return lambda matrices: answer(operation(populations.exact(matrices), backend="reference"))
+def truth(describe: OfMatrix) -> Contender:
+    """Return what numpy and scipy find in float64, one matrix at a time."""
+    return by_matrix(describe, torch.float64)
 
 
 def fields(result: Any) -> Answer:
@@ -102,7 +104,7 @@ def kernel_case(
     return Case(
         name=operation.name,
         inputs=populations.flagship,
-        reference=truth(operation, answer),
+        reference=truth(of_matrix),
         contenders=ours(operation, answer) | others,
         shape=populations.told,
         bytes=populations.weight_bytes,
@@ -115,18 +117,20 @@ def kernel_case(
     )
 
 
-def _layer(matrices: Matrices, layer: int, adapters: slice) -> Tensor:
-    """Return a layer of some adapters in float32, [n, rows, cols]; an update is multiplied out."""
+def _layer(
+    matrices: Matrices, layer: int, adapters: slice, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return a layer of some adapters, [n, rows, cols]; an update is multiplied out."""
     if not isinstance(matrices, Delta):
-        return _stored(matrices, layer, adapters)
-    up, down = (_stored(matrices, half, adapters) for half in matrices.layout.pairs[layer])
-    return (up @ down) * matrices.scale[adapters, layer, None, None]
+        return _stored(matrices, layer, adapters, dtype)
+    up, down = (_stored(matrices, half, adapters, dtype) for half in matrices.layout.pairs[layer])
+    return (up @ down) * matrices.scale[adapters, layer, None, None].to(dtype)
 
 
-def _stored(matrices: Matrices, layer: int, adapters: slice) -> Tensor:
+def _stored(matrices: Matrices, layer: int, adapters: slice, dtype: torch.dtype) -> Tensor:
     (rows, cols), offset = matrices.layout.shapes[layer], matrices.layout.offsets[layer]
     values = matrices.flat[adapters, offset : offset + rows * cols]
-    return values.float().view(-1, rows, cols)
+    return values.to(dtype).view(-1, rows, cols)
 
 
 def _rank(matrices: Matrices) -> int | None:

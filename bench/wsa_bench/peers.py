@@ -15,8 +15,11 @@ from torch import Tensor
 
 from wsa import Case, Setting, Target
 from wsa.case import Answer, Contender
+from wsa_bench import moments as moments_case
 from wsa_bench import populations
-from wsa_bench.contenders import OURS, ours, truth
+from wsa_bench import quantiles as quantiles_case
+from wsa_bench import spectrum as spectrum_case
+from wsa_bench.contenders import OURS, Array, OfMatrix, ours, truth
 from wsa_bench.populations import per_entry, per_stored
 from wsa_kernels.matrices import Delta, Factors
 from wsa_kernels.moments import Moments, moments
@@ -105,8 +108,10 @@ def cases() -> list[Case]:
     }
     return [
         *_spectral_cases(),
-        _case("moments", moments, Moments._fields, {"scipy": scipy_moments}),
-        _case("quantiles", quantiles, ("values",), of_all),
+        _case(
+            "moments", moments, moments_case.of_matrix, Moments._fields, {"scipy": scipy_moments}
+        ),
+        _case("quantiles", quantiles, quantiles_case.of_matrix, ("values",), of_all),
     ]
 
 
@@ -118,14 +123,16 @@ def _spectral_cases() -> tuple[Case, Case]:
         Target(OURS, "svd_lowrank", 5, view="delta"),
         Target(OURS, "svdvals", 100, "cuda", "delta"),
     )
-    values = _case("singular_values", spectrum, ("singular_values",), decomposed, "delta", targets)
-    ranks = _case("stable_rank", spectrum, ("stable_rank",), watched, "delta")
+    given = (spectrum, spectrum_case.of_matrix)
+    values = _case("singular_values", *given, ("singular_values",), decomposed, "delta", targets)
+    ranks = _case("stable_rank", *given, ("stable_rank",), watched, "delta")
     return values, replace(ranks, needs={**ranks.needs, "weightwatcher": "weightwatcher"})
 
 
 def _case(
     name: str,
     operation: Operation[Any],
+    of_matrix: OfMatrix,
     fields: Sequence[str],
     peers: Mapping[str, Contender],
     view: str = "factors",
@@ -138,7 +145,7 @@ def _case(
     return Case(
         name=f"peers/{name}",
         inputs=_products if delta else _uniform,
-        reference=truth(operation, answer),
+        reference=truth(_only(fields, of_matrix)),
         contenders={**ours(operation, answer), **peers},
         shape=populations.told,
         bytes=populations.weight_bytes,
@@ -149,8 +156,17 @@ def _case(
         adapters=ADAPTERS,
         part=populations.part,
         scaled=dict.fromkeys(peers, 0.2),
+        gated=OURS,
         targets=targets,
     )
+
+
+def _only(fields: Sequence[str], of_matrix: OfMatrix) -> OfMatrix:
+    def described(w: Array, rank: int | None) -> Mapping[str, Any]:
+        found = of_matrix(w, rank)
+        return {field: found[field] for field in fields}
+
+    return described
 
 
 def _products(setting: Setting) -> Delta:

@@ -90,13 +90,6 @@ def part(matrices: Matrices, rows: Sequence[int]) -> Matrices:
     return Factors(flat, matrices.layout)
 
 
-def exact(matrices: Matrices) -> Matrices:
-    """Return the same weights in float64, what the truth is computed from."""
-    if isinstance(matrices, Delta):
-        return Delta(matrices.flat.double(), matrices.layout, matrices.scale.double())
-    return Factors(matrices.flat.double(), matrices.layout)
-
-
 def fresh(matrices: Matrices) -> Matrices:
     """Return the same weights with nothing computed for them yet: no contender inherits work."""
     return replace(matrices, shared=type(matrices.shared)())

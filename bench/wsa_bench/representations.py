@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsa import Batch, Case, Composite, Layers, Representation, Setting, Target, registry
 from wsa.case import Answer, Contender
-from wsa_bench import per_layer, per_matrix, populations
+from wsa_bench import contenders, per_layer, per_matrix, populations
 from wsa_bench.contenders import OURS, by_layer, by_matrix
 from wsa_kernels.matrices import Delta, Matrices
 
@@ -83,16 +83,6 @@ def ours(names: tuple[str, ...], backend: str) -> Contender:
     return contender
 
 
-def truth(names: tuple[str, ...]) -> Contender:
-    """Return the representations of the same weights in float64."""
-
-    def reference(shard: Shard) -> Answer:
-        batch = shard.batch(populations.exact(shard.matrices), "reference")
-        return answered(extracted(names, batch), batch.layers)
-
-    return reference
-
-
 def answered(found: dict[str, Tensor], layers: Layers) -> Answer:
     """Cut features [N, L, F] by name: `sv_1` to `sv_10` are one column of ten."""
     return {
@@ -105,6 +95,11 @@ def answered(found: dict[str, Tensor], layers: Layers) -> Answer:
 def loop(names: tuple[str, ...]) -> Contender:
     """Take one matrix at a time; the ensemble is computed anew, as the original system did."""
     return _described(by_matrix, names, per_matrix.REPRESENTATIONS, anew=True)
+
+
+def truth(names: tuple[str, ...]) -> Contender:
+    """Take one matrix at a time in float64; the ensemble is put together."""
+    return _described(contenders.truth, names, per_matrix.REPRESENTATIONS, anew=False)
 
 
 def eager(names: tuple[str, ...]) -> Contender:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 Answer = Mapping[str, "Tensor"]
 Contender = Callable[[Any], Answer]
 
-COPY = "copy"
+# The machine's own: a copy of as many bytes, and a matrix product.
+COPY, PRODUCT = "copy", "product"
+# The two ways that anything can be done without us.
+YARDSTICKS = ("loop", "eager")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Case:
     the reference's names. It is an error, and not timed, where a value is further from the truth
     than `tolerance` (of that name, or of "" for all others) times the greatest true value.
 
+    It is an error, too, to write to the inputs: the next contender gets the same. One called
+    `compiled` is left out where torch.compile makes nothing of it.
+
     `part(inputs, rows)` takes some adapters out of the inputs. With it, the truth is computed for
     a sample of the adapters, and a contender in `scaled` that would take longer than so many
     seconds for all of them is timed on a few.
@@ -74,4 +80,6 @@ class Case:
     # backends that need the device "cuda", or a package; the others run everywhere
     needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
     targets: tuple[Target, ...] = ()
+    # backends that `--fail-if` judges; none: all but `loop` and `eager`
+    gated: tuple[str, ...] = ()
     on_request: bool = False  # runs only where its name, or its family's, is given

@@ -67,8 +67,11 @@ class _Bar(Progress):
         self.task = self.rich.add_task(title, total=total, completed=done)
 
     def advance(self, amount: int = 1, note: str = "") -> None:
+        from rich.markup import escape
+
         self.done += amount
-        self.rich.update(self.task, advance=amount, description=self.line(note))
+        # a note such as `moments[factors fp32]` holds what rich would take for a style
+        self.rich.update(self.task, advance=amount, description=escape(self.line(note)))
 
 
 @contextmanager

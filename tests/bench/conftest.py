@@ -40,14 +40,28 @@ def wsa_bench_cases():
     return [Case(
         name="doubling",
         inputs=inputs,
-        reference=lambda x: {"twice": 2 * x.double()},
-        contenders={"quick": quick, "eager": quick, "loop": loop, "wrong": wrong},
+        reference=lambda x: TRUTH,
+        contenders=dict(sorted(
+            {"quick": quick, "eager": quick, "loop": loop, "wrong": wrong}.items(),
+            key=lambda each: each[0] != "FIRST",
+        )),
         shape=lambda x: " x ".join(map(str, x.shape)),
-        bytes=lambda x: x.nbytes,
+        bytes=lambda x: SIZE,
         flops=lambda x: 2.0 * x.numel(),
         targets=(Target(("quick",), "loop", TIMES),),
+        MORE
     )]
 """
+
+
+AS_USUAL: dict[str, object] = {
+    "truth": '{"twice": 2 * x.double()}',
+    "wrong": "quick(x)",
+    "times": 1.0,
+    "first": "",
+    "size": "x.nbytes",
+    "more": "",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -58,10 +72,12 @@ def _small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stranger(install_plugin: InstallPlugin) -> Callable[..., None]:
-    """Install a stranger's case `doubling`, its wrong contender and its target as told."""
+    """Install a stranger's case `doubling`, with the parts of it that a test wants otherwise."""
 
-    def install(wrong: str = "quick(x)", times: float = 1.0) -> None:
-        source = STRANGER.replace("WRONG", wrong).replace("TIMES", str(times))
+    def install(**change: object) -> None:
+        source = STRANGER
+        for word, text in (AS_USUAL | change).items():
+            source = source.replace(word.upper(), str(text))
         install_plugin("stranger", source=source, group="wsa.bench")
 
     return install

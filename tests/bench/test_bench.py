@@ -19,7 +19,7 @@ Install = Callable[..., None]
 QUICK = ("--adapters", 3, "--seconds", 0.01)
 ROW = {"case", "backend", "shape", "dtype", "median", "p20", "p80", "bytes", "bytes_per_second"}
 ROW |= {"share_of_copy", "limiter", "launches", "compile_seconds", "over_best_other", "over_loop"}
-ROW |= {"max_error", "adapters", "adapters_timed", "rounds", "floor_seconds"}
+ROW |= {"max_error", "adapters", "adapters_timed", "rounds", "floor_seconds", "own", "gated"}
 
 
 def measured(path: Path) -> dict[str, Any]:
@@ -48,14 +48,15 @@ def test_the_json_tells_machine_versions_commit_and_every_column(
     stranger()
     bench("doubling", *QUICK, "--json", tmp_path / "now.json")
     found = measured(tmp_path / "now.json")
-    assert found["schema"] == "wsa bench 1"
+    assert found["schema"] == "wsa bench 2"
     assert set(found["machine_info"]["versions"]) >= {"torch", "triton", "wsa"}
     assert set(found["commit_info"]) == {"id", "dirty"}
-    assert set(found["rates"]) == {"copy", "copy_after", "product"}
+    assert set(found["rates"]) == {"copy", "copy_after", "product", "best_copy", "best_product"}
     row = rows(tmp_path / "now.json")["quick"]
     assert row.keys() >= ROW
     assert row["p20"] <= row["median"] <= row["p80"]
     assert (row["bytes"], row["launches"], row["rounds"] >= 3) == (48, 1, True)
+    assert row["own"]["least"] <= row["own"]["p20"] <= row["own"]["median"] <= row["p80"]
 
 
 def test_a_directory_gets_a_file_named_by_machine_and_date(
@@ -97,7 +98,7 @@ def test_a_wrong_contender_is_an_error_and_is_not_timed(
     wrong: str,
     problem: str,
 ) -> None:
-    stranger(wrong)
+    stranger(wrong=wrong)
     assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
     out = capsys.readouterr().out
     assert "FAILED doubling[factors r1 fp32 N3] wrong" in out
@@ -108,18 +109,69 @@ def test_a_wrong_contender_is_an_error_and_is_not_timed(
     assert module.called.count("wrong") <= 2
 
 
-def test_a_contender_that_writes_to_its_inputs_does_not_make_the_truth(
-    stranger: Install, bench: Bench, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("wrong", ["x.zero_()", "x.numpy().sort() or x.neg_()", "x.mul_(2) / 2"])
+def test_a_contender_that_writes_to_its_inputs_is_an_error_and_spoils_nobody_elses(
+    stranger: Install, bench: Bench, tmp_path: Path, wrong: str
 ) -> None:
-    stranger('{"twice": 2 * x.zero_()}')
-    assert bench("doubling", *QUICK, "--backend", "wrong") == 1
-    assert "twice is off by 1 of its greatest true value" in capsys.readouterr().out
+    stranger(wrong=f'{{"twice": 2 * ({wrong})}}', first="wrong")
+    assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
+    found = measured(tmp_path / "now.json")["failures"]
+    assert found == {"doubling[factors r1 fp32 N3] wrong": "Disagreement: it changed its inputs"}
+    assert list(rows(tmp_path / "now.json")) == ["quick", "eager", "loop"]
+
+
+def test_a_contender_that_answers_right_at_first_and_wrong_later_is_an_error(
+    stranger: Install, bench: Bench, tmp_path: Path
+) -> None:
+    stranger(wrong='{"twice": (2 if called.count("wrong") < 4 else 3) * x}')
+    assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
+    found = measured(tmp_path / "now.json")["failures"]["doubling[factors r1 fp32 N3] wrong"]
+    assert "twice is off by 0.5" in found
+    assert list(rows(tmp_path / "now.json")) == ["quick", "eager", "loop"]
+
+
+@pytest.mark.parametrize(
+    ("truth", "problem"),
+    [
+        ('{"twice": 2 * x.double() / 0}', "the truth of twice has 12 values that are not finite"),
+        ("{}", "the truth needs tensors by name, got dict of none"),
+        ('{"twice": x[:0]}', "the truth of twice needs values, got [0, 4]"),
+        ('{"twice": 2 * x.double(), "n": x.mul_(1.5)}', "the reference changes its inputs"),
+    ],
+)
+def test_a_truth_that_proves_nothing_fails_the_whole_contest(
+    stranger: Install, bench: Bench, tmp_path: Path, truth: str, problem: str
+) -> None:
+    stranger(truth=truth)
+    assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
+    found = measured(tmp_path / "now.json")
+    assert (len(found["failures"]), found["benchmarks"]) == (4, [])
+    assert {*found["failures"].values()} == {f"Disagreement: {problem}"}
+
+
+def test_a_case_that_reads_nothing_is_timed_drawn_and_compared(
+    stranger: Install, bench: Bench, tmp_path: Path
+) -> None:
+    stranger(size="0")
+    drawn = ("--plot", tmp_path / "roofline.svg")
+    assert bench("doubling", *QUICK, "--json", tmp_path / "base.json", *drawn) == 0
+    rule = ("--fail-if", "slower>900%")
+    assert bench("doubling", *QUICK, "--compare", tmp_path / "base.json", *rule) == 0
+
+
+@pytest.mark.parametrize("size", ["-1", "float('nan')", "'many'"])
+def test_a_case_that_counts_its_bytes_wrong_is_an_error(
+    stranger: Install, bench: Bench, tmp_path: Path, size: str
+) -> None:
+    stranger(size=size)
+    assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
+    assert len(measured(tmp_path / "now.json")["failures"]) == 4
 
 
 def test_a_contender_that_fails_while_it_is_timed_is_an_error_too(
     stranger: Install, bench: Bench, tmp_path: Path
 ) -> None:
-    stranger('quick(x) if called.count("wrong") < 3 else undefined')
+    stranger(wrong='quick(x) if called.count("wrong") < 3 else undefined')
     assert bench("doubling", *QUICK, "--json", tmp_path / "now.json") == 1
     assert list(measured(tmp_path / "now.json")["failures"]) == [
         "doubling[factors r1 fp32 N3] wrong"
@@ -205,7 +257,7 @@ def test_a_backend_that_needs_another_device_is_left_out_in_one_line(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bench("e2e/upload") == 3
-    assert "nothing to compare: e2e/upload wsa needs a CUDA device" in capsys.readouterr().err
+    assert "left out, as it needs a CUDA device: e2e/upload wsa" in capsys.readouterr().err
 
 
 def test_a_peer_that_is_not_installed_is_left_out_in_one_line(
@@ -214,7 +266,38 @@ def test_a_peer_that_is_not_installed_is_left_out_in_one_line(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert bench("peers/stable_rank", "--backend", "weightwatcher,svdvals", *QUICK) == 0
     error = capsys.readouterr().err
-    assert error.count("weightwatcher is left out: it needs the package weightwatcher") == 1
+    line = "left out, as it needs the package weightwatcher: peers/stable_rank weightwatcher"
+    assert error.count(line) == 1
+
+
+def test_a_view_that_a_case_does_not_have_is_told_in_one_line(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = ("--view", "delta", "--backend", "eager")
+    assert bench("moments/uniform", "representations/stats", "--view", "delta") == 2
+    line = "left out, as it has no view delta: moments/uniform, representations/stats"
+    assert line in capsys.readouterr().err
+    assert bench("extrema", "moments/uniform", *view, *QUICK) == 0
+    assert "left out, as it has no view delta: moments/uniform" in capsys.readouterr().err
+
+
+def test_a_contender_called_compiled_in_which_nothing_is_compiled_is_left_out(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = ("--backend", "compiled,reference", "--view", "delta")
+    assert bench("extrema", *ours, *QUICK, "--json", tmp_path / "now.json") == 0
+    assert list(rows(tmp_path / "now.json")) == ["reference"]
+    assert rows(tmp_path / "now.json")["reference"]["compile_seconds"] is None
+    name = "extrema[delta r1 fp32 N3] compiled"
+    assert f"left out, as it has nothing that torch compiles: {name}" in capsys.readouterr().err
+    assert name in measured(tmp_path / "now.json")["left_out"]
+
+
+def test_help_shows_what_stands_in_brackets(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench("--help")
+    assert "[each case's]" in capsys.readouterr().out
 
 
 def test_pytests_configuration_here_changes_nothing_and_nothing_is_left(
@@ -242,6 +325,19 @@ def test_pytest_benchmark_reads_what_was_written(
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "doubling[factors r1 fp32 N3] quick" in done.stdout
+
+
+def test_what_pytest_benchmark_shows_of_a_part_is_told_for_all_adapters(
+    stranger: Install, bench: Bench, tmp_path: Path
+) -> None:
+    stranger(more="part=lambda x, rows: x[list(rows)], scaled={'loop': 1e-9},")
+    bench("doubling", "--adapters", 40, "--seconds", 0.01, "--json", tmp_path / "now.json")
+    found = measured(tmp_path / "now.json")["benchmarks"]
+    (loop,) = [each for each in found if each["extra_info"]["backend"] == "loop"]
+    assert loop["extra_info"]["adapters_timed"] == 2
+    assert loop["stats"]["median"] == pytest.approx(loop["extra_info"]["median"])
+    assert loop["stats"]["ops"] == pytest.approx(1 / loop["stats"]["mean"])
+    assert loop["stats"]["total"] == pytest.approx(loop["stats"]["mean"] * loop["stats"]["rounds"])
 
 
 def test_the_roofline_is_drawn(stranger: Install, bench: Bench, tmp_path: Path) -> None:

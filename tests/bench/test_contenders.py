@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import torch
 from tests.bench.conftest import Bench
 
 from wsa import Case, Setting
 from wsa.bench.agreement import greatest_error
 from wsa_bench import e2e, populations, wsa_bench_cases
+from wsa_kernels.operation import Operation
 
 CASES = {case.name: case for case in wsa_bench_cases()}
 COMPARED = [case for case in CASES.values() if not case.on_request]
@@ -48,6 +50,19 @@ def test_every_contender_agrees_with_the_truth(case: Case, view: str, name: str)
     # of 40 entries one on the other side of an edge is a twentieth of a share
     tolerance = {each: max(0.0, allowed) for each, allowed in case.tolerance.items()}
     assert greatest_error(case.contenders[name](given), case.reference(given), tolerance) >= 0
+
+
+@pytest.mark.parametrize("case", COMPARED, ids=lambda case: str(case.name))
+def test_the_truth_is_float64_and_computed_by_nothing_that_it_judges(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ours(*_: object) -> None:
+        raise AssertionError("the truth came from an operation of ours")
+
+    given = case.inputs(setting_of(case, case.views[0]))
+    monkeypatch.setattr(Operation, "form", ours)
+    truth = case.reference(given)
+    assert {values.dtype for values in truth.values()} <= {torch.float64, torch.int64}
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])

@@ -11,7 +11,7 @@ from torch import Tensor
 from wsa import Case, Setting
 from wsa.bench.agreement import Disagreement
 from wsa.bench.clock import Clock, clock_of
-from wsa.bench.entry import SAMPLE, Entry, Ground, judge
+from wsa.bench.entry import LEAST_OF_YARDSTICK, LEAST_ROUNDS, SAMPLE, Entry, Ground, judge
 from wsa.bench.plan import Contest
 
 Contender = Callable[[Tensor], dict[str, Tensor]]
@@ -70,6 +70,41 @@ def test_memory_like_the_first_answer_is_nan_before_the_one_that_is_judged(
     monkeypatch.setattr(torch, "full", full)
     judged(entry_of(told, scaled={}))
     assert happened == ["called", ([3, 4], True, torch.float32), "called"]
+
+
+def test_what_others_are_measured_against_gets_more_rounds() -> None:
+    def slow(x: Tensor) -> dict[str, Tensor]:
+        seconds[0] += 1.0
+        return double(x)
+
+    seconds, clock = [0.0], Clock(lambda: seconds[0])
+    for gated, rounds in ((), LEAST_ROUNDS), (("other",), LEAST_OF_YARDSTICK):
+        entry = entry_of(slow, scaled={}, gated=gated)
+        assert judged(entry, clock).rounds == rounds
+
+
+def test_every_answer_is_held_to_the_truth_and_to_inputs_left_as_they_were() -> None:
+    entry = entry_of(double)
+    ground = Ground(entry.contest)
+    found = judge(entry, ground, clock_of("cpu"), 0.01)
+    assert found.hold(double(ground.inputs)) == 0
+    with pytest.raises(Disagreement, match="twice is off"):
+        found.hold({"twice": 3 * ground.inputs})
+    answer = double(ground.inputs)
+    ground.inputs[0, 0] += 1
+    with pytest.raises(Disagreement, match="it changed its inputs"):
+        found.hold(answer)
+
+
+def test_the_copy_of_a_few_adapters_is_watched_too() -> None:
+    def slow(x: Tensor) -> dict[str, Tensor]:
+        seconds[0] += len(x)
+        return {"twice": x.mul_(2)}
+
+    seconds = [0.0]
+    entry = entry_of(slow, 100, scaled={"mine": 5.0})
+    with pytest.raises(Disagreement, match="it changed its inputs"):
+        judged(entry, Clock(lambda: seconds[0]))
 
 
 def test_a_slow_contender_is_timed_on_a_few_adapters() -> None:

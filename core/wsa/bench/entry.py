@@ -10,15 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsa.bench.agreement import greatest_error
+from wsa.bench.agreement import Disagreement, greatest_error, refuse_hollow
 from wsa.bench.clock import Clock
+from wsa.bench.fingerprint import fingerprint
 from wsa.bench.launches import watched
 from wsa.bench.plan import Contest
-from wsa.case import Answer
+from wsa.case import YARDSTICKS, Answer
+from wsa.errors import need
 
 # The truth, in float64, is computed for so many adapters, spread over all of them.
-SAMPLE = 16
+SAMPLE = 8
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
+# What others are measured against needs a steadier median than what is measured.
+LEAST_OF_YARDSTICK = 7
 # What an adapter more costs is told by this many against one; a slow contender gets two at least.
 FEW, LEAST_ADAPTERS = 4, 2
 
@@ -35,6 +39,12 @@ class Entry:
         """Return the entry as it is called in files and messages."""
         return f"{self.contest.name} {self.backend}"
 
+    @property
+    def gated(self) -> bool:
+        """Tell whether `--fail-if` judges it; the others are what it is measured against."""
+        gated = self.contest.case.gated
+        return self.backend in gated if gated else self.backend not in YARDSTICKS
+
 
 class Ground:
     """What the contenders of one contest stand on: equal inputs and one truth."""
@@ -42,8 +52,17 @@ class Ground:
     def __init__(self, contest: Contest) -> None:
         self.contest, self.case = contest, contest.case
         self.inputs = contest.case.inputs(contest.setting)
+        self.fingerprint = fingerprint(self.inputs)
         # before any contender is called: one that writes to its inputs must not make the truth
         self.truth = self.case.reference(self.of(self.rows))
+        refuse_hollow(self.truth)
+        if self.changed:
+            raise Disagreement("the reference changes its inputs")
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether somebody wrote to the inputs."""
+        return fingerprint(self.inputs) != self.fingerprint
 
     @cached_property
     def rows(self) -> list[int]:
@@ -62,8 +81,10 @@ class Ground:
     def facts(self) -> dict[str, Any]:
         """Say what the inputs are, and what must be read of them and computed at least."""
         case = self.case
-        told = {"shape": case.shape(self.inputs), "bytes": case.bytes(self.inputs)}
-        return {**told, "flops": case.flops(self.inputs)}
+        amounts = {"bytes": float(case.bytes(self.inputs)), "flops": float(case.flops(self.inputs))}
+        for name, amount in amounts.items():
+            need(0 <= amount < float("inf"), f"{case.name}: {name}", "0 or more", amount)
+        return {"shape": str(case.shape(self.inputs)), **amounts}
 
 
 @dataclass(frozen=True)
@@ -74,24 +95,52 @@ class Judged:
     adapters: int  # that one call works on
     rounds: int
     facts: dict[str, Any]  # for the record
+    hold: Callable[[Any], float]  # an answer to the truth; returns its greatest error
+
+
+class LeftOut(Exception):
+    """A contender that would measure nothing of its own."""
 
 
 def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
-    """Run a contender and hold it to the truth; raises Disagreement, or whatever it raises."""
+    """Run a contender and hold it to the truth; raises Disagreement, or whatever it raises.
+
+    Raises LeftOut for a contender `compiled` in which torch compiles nothing.
+    """
     contender, setting = entry.contest.case.contenders[entry.backend], entry.contest.setting
     few = _few(entry, ground, clock)
     inputs = ground.inputs if few is None else ground.of(ground.rows[:few])
+    hold = _holder(ground, inputs, few)
 
     def call() -> Answer:
         return contender(inputs)
 
     first = _first(clock, call)
-    (answer, launches), second = _timed(clock, lambda: watched(call, setting.device))
-    error = _error(ground, answer, few)
+    seen, second = _timed(clock, lambda: watched(call, setting.device))
+    error = hold(seen.result)
+    if entry.backend == "compiled" and not seen.compiled:
+        raise LeftOut("has nothing that torch compiles")
     # the first call may have compiled, the second was watched
-    rounds = round(seconds / max(min(first, second), 1e-9))
-    facts = {"first_seconds": first, "launches": launches, "max_error": error, **ground.facts()}
-    return Judged(call, few or setting.adapters, min(MOST_ROUNDS, max(LEAST_ROUNDS, rounds)), facts)
+    rounds = _rounds(entry, seconds / max(min(first, second), 1e-9))
+    facts = {"first_seconds": first, "launches": seen.launches, "max_error": error}
+    return Judged(call, few or setting.adapters, rounds, facts | ground.facts(), hold)
+
+
+def _rounds(entry: Entry, wanted: float) -> int:
+    least = LEAST_ROUNDS if entry.gated else LEAST_OF_YARDSTICK
+    return min(MOST_ROUNDS, max(least, round(wanted)))
+
+
+def _holder(ground: Ground, inputs: Any, few: int | None) -> Callable[[Any], float]:
+    """Return what holds an answer to the truth, and its finder to inputs left as they were."""
+    before = ground.fingerprint if few is None else fingerprint(inputs)
+
+    def hold(answer: Any) -> float:
+        if fingerprint(inputs) != before or (few is not None and ground.changed):
+            raise Disagreement("it changed its inputs")
+        return _error(ground, answer, few)
+
+    return hold
 
 
 def _first(clock: Clock, call: Callable[[], Any]) -> float:

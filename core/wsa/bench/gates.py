@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
-from wsa.bench.report import Report, Row
-from wsa.case import COPY, Case, Target
+from wsa.bench.plan import Contest
+from wsa.bench.report import STATISTICS, Report, Row
+from wsa.case import COPY, PRODUCT, Case, Target
 from wsa.errors import WsaError
 
-YARDSTICKS = ("loop", "eager", "reference")
+Rows = Mapping[str, Row]  # of one contest, by backend
+# Who is measured against where nobody else ran.
+MACHINE = (COPY, PRODUCT)
 RULE = re.compile(r"slower>(\d+(?:\.\d+)?)%")
 
 
 @dataclass(frozen=True)
 class Change:
-    """A contender's time over its yardstick's in the same run, then and now.
+    """A contender's time over a yardstick's in the same run, then and now."""
 
-    Of the median and the fastest fifth, the one that changed less: what only one of them shows is
-    within the spread.
-    """
-
-    name: str
+    contest: str
+    backend: str
     yardstick: str
     before: float
     now: float
+
+    @property
+    def name(self) -> str:
+        """Return whom this is about, as files and messages call him."""
+        return f"{self.contest} {self.backend}"
 
     @property
     def slower(self) -> float:
@@ -72,52 +78,88 @@ def parse_rule(text: str) -> float:
 
 
 def changes(before: Report, now: Report) -> list[Change]:
-    """Compare the contenders two runs have in common, each by its ratio to one yardstick."""
-    old, found = _contests(before.rows), []
-    for contest, rows in _contests(now.rows).items():
-        known = old.get(contest, {})
-        common = [name for name in YARDSTICKS if name in rows and name in known]
-        yardstick = common[0] if common else COPY
-        for backend in [name for name in rows if name in known and name != yardstick]:
-            then, here = (_ratios(each, backend, yardstick) for each in (known, rows))
-            pairs = zip(then, here, strict=True)
-            both = [Change(f"{contest} {backend}", yardstick, *pair) for pair in pairs]
-            found.append(min(both, key=lambda change: abs(change.slower)))
+    """Compare the gated contenders that two runs have in common."""
+    old = contests(before)
+    return [
+        change
+        for contest, rows in contests(now).items()
+        for backend in rows
+        if (change := change_of(contest, backend, old.get(contest, {}), rows))
+    ]
+
+
+def change_of(contest: str, backend: str, before: Rows, now: Rows) -> Change | None:
+    """Compare a contender with every yardstick by every statistic; None where there is nothing.
+
+    The least change counts: one that a yardstick or a statistic does not show is not this
+    contender's.
+    """
+    if backend not in before or not now[backend]["gated"]:
+        return None
+    found = []
+    for name, each in product(yardsticks(before, now), STATISTICS):
+        then, here = (_ratio(rows, backend, name, each) for rows in (before, now))
+        found.append(Change(contest, backend, name, then, here))
+    none_slower = [change for change in found if change.slower <= 0]
+    return min(none_slower or found, key=lambda change: abs(change.slower), default=None)
+
+
+def yardsticks(before: Rows, now: Rows) -> list[str]:
+    """Return what two runs both measured against: who is not gated, or else the machine itself."""
+    common = [name for name in now if name in before and not now[name]["gated"]]
+    return [name for name in common if name not in MACHINE] or common
+
+
+def contests(report: Report) -> dict[str, dict[str, Row]]:
+    """Return the rows of each contest by backend, the machine's copy and product among them."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in report.rows:
+        found.setdefault(row["contest"], {})[row["backend"]] = row
+    rates = report.document["rates"]
+    for rows in found.values():
+        size = next(iter(rows.values()))["bytes"]
+        rows[PRODUCT] = of_machine(1e9 / rates["best_product"], 1e9 / rates["product"])
+        if size:
+            rows[COPY] = of_machine(size / rates["best_copy"], size / rates["copy"])
     return found
+
+
+def of_machine(own: float, median: float) -> Row:
+    """Return what a gate reads of the machine's copy, or of so many of its operations."""
+    return {"gated": False, "median": median, "own": dict.fromkeys(STATISTICS, own)}
 
 
 def verdicts(cases: Iterable[Case], report: Report) -> list[Verdict]:
     """Judge every target that this run measured both sides of."""
-    targets = {case.name: case.targets for case in cases}
+    known = {case.name: case for case in cases}
     found = []
-    for contest, rows in _contests(report.rows).items():
+    for contest, rows in contests(report).items():
         first = next(iter(rows.values()))
-        for target in targets.get(first["case"], ()):
-            if all(first[name] == getattr(target, name) for name in ("device", "view", "dtype")):
-                found += _judged(contest, target, rows)
+        for target in _targets(known.get(first["case"]), first):
+            found += _judged(contest, target, rows)
     return found
 
 
-def _judged(contest: str, target: Target, rows: dict[str, Row]) -> list[Verdict]:
-    ours = [name for name in target.of if name in rows]
-    if not ours or (target.over != COPY and target.over not in rows):
+def can_judge(contest: Contest) -> bool:
+    """Tell whether a contest that is yet to run has a target, and both its sides."""
+    given = {name: getattr(contest.setting, name) for name in ("device", "view", "dtype")}
+    there = {*contest.backends, COPY}
+    targets = _targets(contest.case, given)
+    return any(target.over in there and there & set(target.of) for target in targets)
+
+
+def _targets(case: Case | None, given: Mapping[str, object]) -> list[Target]:
+    targets = case.targets if case else ()
+    asked = ("device", "view", "dtype")
+    return [each for each in targets if all(given[name] == getattr(each, name) for name in asked)]
+
+
+def _judged(contest: str, target: Target, rows: Rows) -> list[Verdict]:
+    ours = [rows[name]["median"] for name in target.of if name in rows]
+    if not ours or target.over not in rows:
         return []
-    reached = 1 / min(_ratios(rows, name, target.over)[0] for name in ours)
-    return [Verdict(contest, target, reached)]
+    return [Verdict(contest, target, rows[target.over]["median"] / min(ours))]
 
 
-def _ratios(rows: dict[str, Row], backend: str, yardstick: str) -> tuple[float, float]:
-    """Return a contender's median and p20 over the yardstick's, or over a copy of its bytes."""
-    row = rows[backend]
-    if yardstick == COPY:
-        copied = row["share_of_copy"] * row["median"]
-        return row["median"] / copied, row["p20"] / copied
-    other = rows[yardstick]
-    return row["median"] / other["median"], row["p20"] / other["p20"]
-
-
-def _contests(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    found: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        found.setdefault(row["contest"], {})[row["backend"]] = row
-    return found
+def _ratio(rows: Rows, backend: str, yardstick: str, statistic: str) -> float:
+    return float(rows[backend]["own"][statistic] / rows[yardstick]["own"][statistic])

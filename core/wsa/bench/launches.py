@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -14,7 +15,16 @@ COMPILED = "Torch-Compiled Region"
 Result = TypeVar("Result")
 
 
-def watched(call: Callable[[], Result], device: str) -> tuple[Result, int]:
+@dataclass(frozen=True)
+class Seen(Generic[Result]):
+    """One call, watched."""
+
+    result: Result
+    launches: int
+    compiled: bool  # whether it ran anything that torch.compile made
+
+
+def watched(call: Callable[[], Result], device: str) -> Seen[Result]:
     """Return what a call returns, and its kernels on CUDA or calls of torch operations on the CPU.
 
     On the CPU a compiled graph counts as one, and as one more for each operation it calls out to;
@@ -23,13 +33,15 @@ def watched(call: Callable[[], Result], device: str) -> tuple[Result, int]:
     """
     # the profiler's engine tells standard error of every start and stop
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    kind = ProfilerActivity.CUDA if device == "cuda" else ProfilerActivity.CPU
-    with profile(activities=[kind]) as seen:
+    kinds = {ProfilerActivity.CPU} | ({ProfilerActivity.CUDA} if device == "cuda" else set())
+    with profile(activities=kinds) as seen:
         result = call()
         if device == "cuda":
             torch.cuda.synchronize()
     counts = _is_kernel if device == "cuda" else _is_operation
-    return result, sum(counts(event) for event in seen.events() or ())
+    events = seen.events() or ()
+    compiled = any(event.name.startswith(COMPILED) for event in events)
+    return Seen(result, sum(counts(event) for event in events), compiled)
 
 
 def _is_kernel(event: Any) -> bool:

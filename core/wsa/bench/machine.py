@@ -30,31 +30,45 @@ class Rates:
 
     copy: float  # bytes per second, read + written
     product: float  # floating-point operations per second
+    # the fastest round's, without what other processes took of it: what gates compare with
+    best_copy: float
+    best_product: float
 
 
 def measure_rates(device: str, clock: Clock) -> Rates:
     """Measure the copy and the matrix product, on random data."""
-    return Rates(measure_copy(device, clock), _measure_product(device, clock))
+    copy, best_copy = _measured(clock, copier(device))
+    product, best_product = _measured(clock, multiplier(device))
+    size, operations = COPY_BYTES[device], product_flops(device)
+    return Rates(size / copy, operations / product, size / best_copy, operations / best_product)
 
 
-def measure_copy(device: str, clock: Clock) -> float:
-    """Return the bytes per second of a copy, those read and those written."""
-    source = torch.randn(COPY_BYTES[device] // 8, device=device)
+def copier(device: str) -> Callable[[], object]:
+    """Return a call that reads and writes `COPY_BYTES` together."""
+    source = torch.randn(COPY_BYTES[device] // 8, device=device)  # half of them, in float32
     target = torch.empty_like(source)
-    taken = _median(clock, lambda: target.copy_(source))
-    return 2 * source.nbytes / taken
+    return lambda: target.copy_(source)
 
 
-def _measure_product(device: str, clock: Clock) -> float:
+def multiplier(device: str) -> Callable[[], object]:
+    """Return a call that multiplies two square matrices."""
     edge, dtype = PRODUCT[device]
     left = torch.randn(edge, edge, device=device).to(dtype)
     right = torch.randn(edge, edge, device=device).to(dtype)
-    return float(2 * edge**3 / _median(clock, lambda: left @ right))
+    return lambda: left @ right
 
 
-def _median(clock: Clock, call: Callable[[], object]) -> float:
+def product_flops(device: str) -> float:
+    """Return the operations of one product."""
+    return 2.0 * PRODUCT[device][0] ** 3
+
+
+def _measured(clock: Clock, call: Callable[[], object]) -> tuple[float, float]:
+    """Return the median round on the wall, and the fastest round's own time."""
     clock.seconds(call)
-    return statistics.median(clock.seconds(call) for _ in range(ROUNDS))
+    rounds = [(clock.seconds(call), clock.last_own()) for _ in range(ROUNDS)]
+    wall, own = zip(*((taken, taken if own is None else own) for taken, own in rounds), strict=True)
+    return statistics.median(wall), min(own)
 
 
 def describe_machine(device: str, threads: int) -> dict[str, Any]:

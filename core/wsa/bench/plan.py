@@ -10,7 +10,7 @@ from itertools import product
 from wsa import registry
 from wsa.bench.config import BenchConfig
 from wsa.case import Case, Setting
-from wsa.errors import EnvironmentProblem, PluginFailure, unknown
+from wsa.errors import EnvironmentProblem, PluginFailure, WsaError, unknown
 
 USUAL_ADAPTERS = 64
 
@@ -73,13 +73,38 @@ def make_plan(config: BenchConfig, device: str) -> Plan:
     left_out: dict[str, str] = {}
     contests = []
     for case in chosen:
+        left_out |= _views_missing(case, config.views)
+        if config.views and not {*config.views} & {*case.views}:
+            continue
         backends = tuple(_able(case, config.backends, device, left_out))
         settings = _settings(case, config, device) if backends else ()
         contests += [Contest(case, setting, backends) for setting in settings]
     if not contests and not failures:
-        reasons = "; ".join(f"{name} needs {what}" for name, what in left_out.items())
-        raise EnvironmentProblem(f"nothing to compare: {reasons or 'no case has such a view'}")
+        raise _nothing_left(left_out)
     return Plan(contests, failures, left_out)
+
+
+def grouped(left_out: dict[str, str]) -> list[str]:
+    """Say who was left out, one line a reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        names.setdefault(reason, []).append(name)
+    return [f"left out, as it {reason}: {', '.join(each)}" for reason, each in names.items()]
+
+
+def _nothing_left(left_out: dict[str, str]) -> WsaError:
+    """Return the error of a plan in which nobody is left; the machine's, where it wants something.
+
+    A package or a device may be had, a view that a case does not have may not.
+    """
+    wanting = any(reason.startswith("needs") for reason in left_out.values())
+    problem = EnvironmentProblem if wanting else WsaError
+    return problem(f"nothing to compare; {'; '.join(grouped(left_out))}")
+
+
+def _views_missing(case: Case, views: Sequence[str]) -> dict[str, str]:
+    missing = [view for view in views if view not in case.views]
+    return {case.name: f"has no view {', '.join(missing)}"} if missing else {}
 
 
 def _chosen(names: Sequence[str], cases: dict[str, Case]) -> list[Case]:
@@ -104,7 +129,7 @@ def _able(
     for backend in asked if wanted else case.contenders:
         lack = _lack(case.needs.get(backend), device)
         if not lack and backend not in case.contenders:
-            lack = "a form of that name"
+            lack = "has no such form"
         if lack:
             left_out[f"{case.name} {backend}"] = lack
         else:
@@ -113,9 +138,9 @@ def _able(
 
 def _lack(need: str | None, device: str) -> str:
     if need == "cuda":
-        return "" if device == "cuda" else "a CUDA device"
+        return "" if device == "cuda" else "needs a CUDA device"
     if need and importlib.util.find_spec(need) is None:
-        return f"the package {need}"
+        return f"needs the package {need}"
     return ""
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from wsa.bench.entry import Entry
 from wsa.bench.machine import Rates
-from wsa.errors import WsaError
-from wsa.storage import refusals, write_json
 
-SCHEMA = "wsa bench 1"
-WRITTEN = {"schema", "benchmarks", "failures", "left_out"}
+SCHEMA = "wsa bench 2"
+# Three views of the same rounds: what only one of them shows is noise.
+STATISTICS = ("median", "p20", "least")
+# What pytest-benchmark tells in seconds; `ops` is one over the mean.
+IN_SECONDS = ("min", "max", "mean", "stddev", "median", "iqr", "q1", "q3", "ld15iqr", "hd15iqr")
+# No round takes nothing, whatever a coarse clock says.
+LEAST_SECONDS = 1e-9
+# Who has a first call that compiles.
+COMPILING = ("compiled", "triton")
 # Above both floors by this factor, neither memory nor arithmetic is what a contender waits for.
 OVERHEAD = 4.0
 
@@ -57,36 +58,15 @@ def make_report(
     return Report(document | added, failures, left_out)
 
 
-def save_report(report: Report, place: Path) -> Path:
-    """Write a report, in a directory under the machine's name and the date; return its path."""
-    path = place
-    if place.suffix != ".json":
-        machine = re.sub(r"[^a-z0-9]+", "-", report.document["machine_info"]["device"].lower())
-        with refusals(place):
-            place.mkdir(parents=True, exist_ok=True)
-        path = place / f"{machine.strip('-')}-{datetime.date.today()}.json"
-    write_json(path, report.document)
-    return path
-
-
-def load_report(path: Path) -> Report:
-    """Read what `wsa bench --json` wrote; raises WsaError for anything else."""
-    try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as problem:
-        raise WsaError(f"--compare cannot read {path}: {problem}") from problem
-    whole = isinstance(document, dict) and document.keys() >= WRITTEN
-    if not whole or document["schema"] != SCHEMA:
-        raise WsaError(f"--compare needs a file written by wsa bench --json; {path} is none")
-    return Report(document, document["failures"], document["left_out"])
-
-
 def _complete(benchmark: dict[str, Any], entry: Entry, rates: Rates) -> None:
     """Turn what was measured of one contender into its row; times are for all N adapters."""
     setting, facts = entry.contest.setting, benchmark["extra_info"]
     scale = setting.adapters / facts["adapters_timed"]
-    data = sorted(scale * seconds for seconds in benchmark["stats"].pop("data"))
+    measured = benchmark["stats"].pop("data")
+    data, own = (_scaled(each, scale) for each in (measured, facts.pop("own") or measured))
+    _scale_statistics(benchmark["stats"], scale)
     median = statistics.median(data)
+    first = scale * facts.pop("first_seconds")
     floors = {"memory": facts["bytes"] / rates.copy, "arithmetic": facts["flops"] / rates.product}
     floor = max(floors.values())
     benchmark["name"] = benchmark["fullname"] = entry.name
@@ -100,9 +80,28 @@ def _complete(benchmark: dict[str, Any], entry: Entry, rates: Rates) -> None:
         "share_of_copy": facts["bytes"] / median / rates.copy,
         "floor_seconds": floor,
         "limiter": "overhead" if median > OVERHEAD * floor else max(floors, key=floors.__getitem__),
-        "compile_seconds": max(0.0, scale * facts.pop("first_seconds") - median),
+        "compile_seconds": max(0.0, first - median) if entry.backend in COMPILING else None,
+        **{"gated": entry.gated, "own": summary(own)},
         **facts,
     }
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Return the statistics that gates compare."""
+    data = sorted(seconds)
+    views = (statistics.median(data), _quantile(data, 0.2), data[0])
+    return dict(zip(STATISTICS, views, strict=True))
+
+
+def _scaled(seconds: Sequence[float], scale: float) -> list[float]:
+    return sorted(max(LEAST_SECONDS, scale * each) for each in seconds)
+
+
+def _scale_statistics(stats: dict[str, Any], scale: float) -> None:
+    """Tell pytest-benchmark's statistics, too, for all N adapters."""
+    for name in (*IN_SECONDS, "total"):
+        stats[name] *= scale
+    stats["ops"] /= scale
 
 
 def _quantile(ordered: list[float], share: float) -> float:

@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsa.bench.report import Report
-from wsa.errors import WsaError
 from wsa.storage import write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MARKERS = "osD^vPX*<>"
-
-
-def refuse_without_matplotlib() -> None:
-    """Raise WsaError, before anything is timed, where a plot could not be drawn."""
-    import importlib.util
-
-    if importlib.util.find_spec("matplotlib") is None:
-        raise WsaError("--plot needs matplotlib, which is not installed: pip install 'wsa[plot]'")
 
 
 def plot(report: Report, path: Path) -> None:
@@ -32,7 +23,7 @@ def plot(report: Report, path: Path) -> None:
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasSVG(figure)
     axes: Any = figure.subplots()
-    shown = [row for row in report.rows if row["flops"]]
+    shown = [row for row in report.rows if row["flops"] and row["bytes"]]
     _ceilings(axes, report.document["rates"], [_intensity(row) for row in shown])
     backends = list(dict.fromkeys(row["backend"] for row in shown))
     for place, backend in enumerate(backends):

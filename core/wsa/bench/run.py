@@ -5,10 +5,10 @@ from __future__ import annotations
 from wsa.bench.clock import clock_of, threads
 from wsa.bench.config import BenchConfig
 from wsa.bench.entry import Entry
-from wsa.bench.machine import describe_commit, describe_machine, measure_copy, measure_rates
-from wsa.bench.plan import make_plan
+from wsa.bench.machine import describe_commit, describe_machine, measure_rates
+from wsa.bench.plan import grouped, make_plan
 from wsa.bench.report import Report, make_report
-from wsa.bench.session import measure
+from wsa.bench.session import Bench, measure
 from wsa.experiment.preparation import choose_device
 from wsa.progress import say
 
@@ -21,15 +21,26 @@ def run(config: BenchConfig) -> Report:
     """
     device = choose_device(config.device).type
     plan = make_plan(config, device)
-    for name, lack in plan.left_out.items():
-        say(f"{name} is left out: it needs {lack}")
+    _tell(plan.left_out)
     entries = [Entry(contest, name) for contest in plan.contests for name in contest.backends]
     with threads(config.threads):
         clock = clock_of(device)
         rates = measure_rates(device, clock)
         machine = describe_machine(device, config.threads)
-        document, failures = measure(entries, clock, config.seconds, machine, describe_commit())
+        bench = Bench(entries, clock, config.seconds, machine, describe_commit())
+        document = measure(bench)
         # a machine that changed meanwhile says so here
-        again = measure_copy(device, clock)
-    document["rates"] = {"copy": rates.copy, "copy_after": again, "product": rates.product}
-    return make_report(document, entries, rates, plan.failures | failures, plan.left_out)
+        again = measure_rates(device, clock)
+    document["rates"] = {
+        **{"copy": rates.copy, "copy_after": again.copy, "product": rates.product},
+        "best_copy": max(rates.best_copy, again.best_copy),
+        "best_product": max(rates.best_product, again.best_product),
+    }
+    _tell(bench.left_out)
+    missing = (plan.failures | bench.failures, plan.left_out | bench.left_out)
+    return make_report(document, entries, rates, *missing)
+
+
+def _tell(left_out: dict[str, str]) -> None:
+    for line in grouped(left_out):
+        say(line)

@@ -19,7 +19,7 @@ from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from wsa.bench import timed
 from wsa.bench.clock import Clock
-from wsa.bench.entry import Entry, Ground, Judged, judge
+from wsa.bench.entry import Entry, Ground, Judged, LeftOut, judge
 from wsa.bench.plan import Contest
 from wsa.errors import cause
 from wsa.progress import Progress, progress
@@ -44,10 +44,11 @@ class Bench:
     seconds: float
     machine: dict[str, Any]
     commit: dict[str, Any]
-    bar: Progress
+    bar: Progress = field(default_factory=lambda: Progress("bench", 0, "contenders"))
     failures: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     ground: Ground | None = None
-    broken: dict[Contest, str] = field(default_factory=dict)
+    broken: dict[Contest, BaseException] = field(default_factory=dict)
 
     @pytest.fixture
     def bench(self) -> Bench:
@@ -80,38 +81,43 @@ class Bench:
             yield judge(entry, self._ground(entry.contest), self.clock, self.seconds)
         except KeyboardInterrupt:
             raise
+        except LeftOut as reason:
+            self.left_out[entry.name] = str(reason)
+            raise
         except BaseException as problem:  # a contender may also exit, or skip
             self.failures[entry.name] = cause(problem)
+            if self.ground is not None and self.ground.changed:
+                self.ground = None  # the others get inputs that nobody wrote to
             raise
         finally:
             self.bar.advance(1, entry.name)
 
     def _ground(self, contest: Contest) -> Ground:
+        if contest in self.broken:
+            raise self.broken[contest]
         if self.ground is None or self.ground.contest is not contest:
             self.ground = None  # the last one's weights go before these come
-            self.ground = Ground(contest)
+            try:
+                self.ground = Ground(contest)
+            except BaseException as problem:  # told of every contender, computed once
+                self.broken[contest] = problem
+                raise
         return self.ground
 
 
-def measure(
-    entries: Sequence[Entry],
-    clock: Clock,
-    seconds: float,
-    machine: dict[str, Any],
-    commit: dict[str, Any],
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Judge and time every entry; return pytest-benchmark's document, and who failed and why."""
-    with progress("bench", len(entries), "contenders") as bar:
-        bench = Bench(entries, clock, seconds, machine, commit, bar)
-        with tempfile.TemporaryDirectory() as folder, _undisturbed():
-            code = pytest.main(_arguments(Path(folder)), plugins=[bench])
-            written = Path(folder) / "benchmarks.json"
-            found = json.loads(written.read_bytes()) if written.exists() else _nothing(bench)
+def measure(bench: Bench) -> dict[str, Any]:
+    """Judge and time every entry; return pytest-benchmark's document, and leave who failed."""
+    bar = progress("bench", len(bench.entries), "contenders")
+    with bar as bench.bar, tempfile.TemporaryDirectory() as folder, _undisturbed():
+        code = pytest.main(_arguments(Path(folder)), plugins=[bench])
+        written = Path(folder) / "benchmarks.json"
+        found = json.loads(written.read_bytes()) if written.exists() else _nothing(bench)
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"pytest ended with {code!r}")
-    return found, bench.failures
+    document: dict[str, Any] = found
+    return document
 
 
 def _arguments(folder: Path) -> list[str]:

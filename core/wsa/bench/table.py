@@ -91,7 +91,7 @@ def _cells(row: Row) -> list[str]:
         f"{100 * row['share_of_copy']:.3g}",
         row["limiter"],
         str(row["launches"]),
-        duration(row["compile_seconds"]),
+        "" if row["compile_seconds"] is None else duration(row["compile_seconds"]),
         *(f"{row[name]:.3g}x" if row[name] else "" for name in SPEED_UPS),
         f"{row['max_error']:.1e}",
     ]

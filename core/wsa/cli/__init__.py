@@ -28,6 +28,8 @@ app = typer.Typer(
     "With --debug, an error keeps its traceback.",
     no_args_is_help=True,
     add_completion=False,
+    # rich would take `[all]` in a help text for a style
+    rich_markup_mode=None,
     # locals in a traceback would print tensors, paths and tokens
     pretty_exceptions_show_locals=False,
     pretty_exceptions_enable=False,

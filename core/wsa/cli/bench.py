@@ -13,6 +13,7 @@ from wsa.progress import say
 
 if TYPE_CHECKING:
     from wsa.bench import Report
+    from wsa.bench.gates import Change
 
 Names = Annotated[
     list[str] | None,
@@ -64,14 +65,15 @@ def bench(
         _list()
         return
     allowed = _allowed(fail_if, compare)
+    benching.refuse_lost(json, plot, compare)
     before = benching.load_report(compare) if compare is not None else None
-    _refuse_lost(json, plot)
+    benching.refuse_vain(config, before, check)
     report = benching.run(config)
     _print(report)
     _keep(report, json, plot)
     sound = not report.failures
     if before is not None:
-        sound &= _no_slower(before, report, allowed)
+        sound &= _no_slower(benching.compared(before, report, config, allowed), allowed)
     if check:
         sound &= _targets_hold(report)
     if not sound:
@@ -87,17 +89,6 @@ def _allowed(fail_if: str | None, compare: Path | None) -> float:
     if compare is None:
         raise WsaError("--fail-if needs --compare FILE: what to be slower than")
     return gates.parse_rule(fail_if)
-
-
-def _refuse_lost(json: Path | None, plot: Path | None) -> None:
-    """Refuse now, not after minutes of timing, what could not be written then."""
-    from wsa.bench import roofline
-
-    for path in (json, plot):
-        if path is not None and not path.parent.is_dir():
-            raise WsaError(f"needed a directory that exists; {path.parent} does not")
-    if plot is not None:
-        roofline.refuse_without_matplotlib()
 
 
 def _keep(report: Report, json: Path | None, plot: Path | None) -> None:
@@ -131,12 +122,7 @@ def _print(report: Report) -> None:
     print("\n".join(closing(report)))
 
 
-def _no_slower(before: Report, report: Report, allowed: float) -> bool:
-    from wsa.bench import gates
-
-    found = gates.changes(before, report)
-    if not found:
-        raise WsaError("--compare: the two runs have no contender in common")
+def _no_slower(found: list[Change], allowed: float) -> bool:
     worse = [change for change in found if change.slower > allowed]
     for change in found:
         print(("SLOWER " if change in worse else "") + change.told())
@@ -148,8 +134,6 @@ def _targets_hold(report: Report) -> bool:
     from wsa.bench.plan import load_cases
 
     found = gates.verdicts(load_cases()[0].values(), report)
-    if not found:
-        raise WsaError("--check: no case that ran here has a target; name others, or leave out")
     for verdict in found:
         print(verdict.told())
     return all(verdict.holds for verdict in found)
