@@ -19,7 +19,7 @@ from wsa.formats.algebra import LowRank
 from wsa.formats.reading import DTYPES, Filler
 from wsa.formats.refusal import BadFile, quoted
 from wsa.layers import Catalogue, catalogue
-from wsa.population.population import Group, Population, Shard, Span, proved
+from wsa.population.population import Group, Population, Span
 from wsa_kernels.layout import Layout
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class FilePopulation(Population):
         """Tell name, size, time and header of every file of a shard."""
         return [member.state for member in self.members[start:stop]]
 
-    def read(self, start: int, stop: int) -> Shard:
+    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Read a shard, runs of files of one form together, `num_workers` runs at once."""
         group = self.group(start)
         flat = torch.zeros(stop - start, group.layout.size, dtype=group.dtype)
@@ -86,7 +86,7 @@ class FilePopulation(Population):
         with ThreadPoolExecutor(self.num_workers) as pool:
             runs = list(self._runs(start, stop))
             list(pool.map(lambda run: self._fill(run, start, flat, scale), runs))
-        return proved(start, flat, scale)
+        return flat, scale
 
     def _fill(self, run: Span, start: int, flat: Tensor, scale: Tensor) -> None:
         members, rows = self.members[slice(*run)], slice(run[0] - start, run[1] - start)
