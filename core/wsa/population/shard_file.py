@@ -71,8 +71,9 @@ def load_shard(path: Path, stored: StoredShard, group: Group, pinned: bool = Fal
     """Read a shard by one read into one buffer; raises WsaError where it is not as recorded."""
     try:
         header = HeaderReader().read(path)
-        if not _fits(header, stored.rows, group):
-            raise BadFile("it does not hold the adapters that the manifest says")
+        told = header.metadata.get("digest")
+        if told != stored.digest or not _fits(header, stored.rows, group):
+            raise BadFile("it is not the one that the manifest names")
         size = header.structure.data_bytes
         data = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
         read_exactly(path, data.numpy(), header.data_start)
