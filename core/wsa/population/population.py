@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wsa.errors import unknown
 from wsa.formats.refusal import Refused
+from wsa.population.buffers import Buffers
 from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
@@ -98,6 +99,11 @@ class Population(ABC):
         """Read the adapters of a shard into one flat buffer."""
         return proved(start, *self.load(start, stop))
 
+    @cached_property
+    def buffers(self) -> Buffers:
+        """Return the memory that shards are read into."""
+        return Buffers()
+
     @property
     def count(self) -> int:
         """N."""
@@ -161,11 +167,16 @@ def ahead(read: Callable[[int, int], Read], ranges: Sequence[Span]) -> Iterator[
             yield coming.popleft().result()
 
 
-def proved(start: int, flat: Tensor, scale: Tensor, digests: list[str] | None = None) -> Shard:
+def proved(start: int, flat: Tensor, scale: Tensor) -> Shard:
     """Return a shard of weights just read: every row by its digest, those not finite zeroed."""
-    from wsa.population.identity import row_digests
+    from wsa.population.identity import examined
 
-    digests = row_digests(flat, scale) if digests is None else digests
-    valid = torch.isfinite(flat).all(1) & torch.isfinite(scale).all(1)
-    flat[~valid], scale[~valid] = 0, 0
-    return Shard(start, start + len(flat), flat, scale, valid.numpy(), digests)
+    digests, valid = examined(flat, scale)
+    return masked(start, flat, scale, digests, valid)
+
+
+def masked(start: int, flat: Tensor, scale: Tensor, digests: list[str], valid: np.ndarray) -> Shard:
+    """Return a shard whose rows that are not finite are zero."""
+    for row in (~valid).nonzero()[0].tolist():
+        flat[row], scale[row] = 0, 0
+    return Shard(start, start + len(flat), flat, scale, valid, digests)

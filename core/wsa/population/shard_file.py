@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +18,12 @@ from wsa.errors import WsaError
 from wsa.formats.header import METADATA, PREFIX, HeaderReader
 from wsa.formats.reading import read_exactly
 from wsa.formats.refusal import BadFile
-from wsa.population.identity import row_digests
+from wsa.population.identity import examined, row_digests
 from wsa.population.manifest import StoredShard
 from wsa.storage import digest, write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from wsa.formats.header import Header
@@ -41,6 +42,7 @@ class Loaded:
     flat: Tensor  # [n, P]
     scale: Tensor  # [n, M]
     digests: list[str]
+    valid: np.ndarray  # [n] bool: is finite
 
 
 def write_shard(path: Path, flat: Tensor, scale: Tensor) -> StoredShard:
@@ -67,23 +69,24 @@ def find_shard(path: Path, rows: int, group: Group) -> StoredShard | None:
     return StoredShard(path.name, rows, header.data_start + header.structure.data_bytes, proof)
 
 
-def load_shard(path: Path, stored: StoredShard, group: Group, pinned: bool = False) -> Loaded:
+def load_shard(
+    path: Path, stored: StoredShard, group: Group, buffer: Callable[[int], Tensor]
+) -> Loaded:
     """Read a shard by one read into one buffer; raises WsaError where it is not as recorded."""
     try:
         header = HeaderReader().read(path)
         told = header.metadata.get("digest")
         if told != stored.digest or not _fits(header, stored.rows, group):
             raise BadFile("it is not the one that the manifest names")
-        size = header.structure.data_bytes
-        data = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
+        data = buffer(header.structure.data_bytes)
         read_exactly(path, data.numpy(), header.data_start)
     except BadFile as problem:
         raise WsaError(f"{path} is damaged: {problem}; {AGAIN}") from problem
     flat, scale = _tensors(data, stored.rows, group)
-    digests = row_digests(flat, scale)
+    digests, valid = examined(flat, scale)
     if proof_of(digests) != stored.digest:
         raise WsaError(f"{path} is damaged: {OTHER_BYTES}; {AGAIN}")
-    return Loaded(flat, scale, digests)
+    return Loaded(flat, scale, digests, valid)
 
 
 def proof_of(digests: Sequence[str]) -> str:
