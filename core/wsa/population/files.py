@@ -106,10 +106,10 @@ class FilePopulation(Population):
                 yield part[0], part[-1] + 1
 
     def _filler(self, row: int) -> Filler:
-        group, form = self.group(row), self.members[row].form
-        key = (self.groups.index(group), id(form))
+        form = self.members[row].form
+        key = (self.group_number(row), id(form))
         if key not in self._fillers:
-            self._fillers[key] = Filler(form, group.layout, self._ordered(form))
+            self._fillers[key] = Filler(form, self.group(row).layout, self._ordered(form))
         return self._fillers[key]
 
     def _ordered(self, form: Form) -> tuple[Module, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ EXPONENTS = {
     torch.float32: (torch.int32, 0x7F800000),
 }
 # Entries whose bits are looked at together: what is in between stays in a core's cache.
-PART = 1 << 16
+PART = 1 << 18
 THREADS = 4
 
 
@@ -98,21 +99,26 @@ def examined(flat: Tensor, scale: Tensor) -> tuple[list[str], np.ndarray]:
 
 
 def _examined(flat: Tensor, scale: Tensor) -> list[tuple[str, bool]]:
-    # one after the other on each row: it is in the core's cache the second time
+    count = max(1, -(-len(flat) // THREADS))
+    with ThreadPoolExecutor(THREADS) as pool:
+        # a run of rows each: threads that meet at every row wait for one another
+        parts = pool.map(_examined_part, torch.split(flat, count), torch.split(scale, count))
+        return [row for part in parts for row in part]
+
+
+def _examined_part(flat: Tensor, scale: Tensor) -> list[tuple[str, bool]]:
     kind, mask = EXPONENTS[flat.dtype]
     weights, bits, scales = flat.view(torch.uint8), flat.view(kind), scale.view(torch.uint8)
-    rows = zip(weights.numpy(), bits.numpy(), scales.numpy(), scale.numpy(), strict=True)
-
-    def one(row: tuple[np.ndarray, ...]) -> tuple[str, bool]:
-        own, words, stored, values = row
-        return _digest(own, stored), _finite(words, mask) and bool(np.isfinite(values).all())
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(one, rows))
+    known = torch.isfinite(scale).all(1).tolist()
+    rows = zip(weights.numpy(), bits.numpy(), scales.numpy(), known, strict=True)
+    # one after the other on each row: it is in the core's cache the second time
+    return [(_digest(own, other), _finite(words, mask) and ok) for own, words, other, ok in rows]
 
 
 def _finite(words: np.ndarray, mask: int) -> bool:
-    """Tell whether no number has all bits of its exponent set; 40 times torch's isfinite."""
+    """Tell whether no number has all bits of its exponent set; torch's isfinite takes 40 times."""
+    if words.dtype == np.int32 and math.isfinite(torch.from_numpy(words).view(torch.float32).sum()):
+        return True  # a sum shows every NaN and infinity, for a third of the time
     parts = (words[at : at + PART] for at in range(0, len(words), PART))
     return all(int((part & mask).max()) != mask for part in parts)
 

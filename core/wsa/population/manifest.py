@@ -88,7 +88,7 @@ class Manifest:
             groups.append(Group(stop, layout, DTYPES[each.dtype]))
         return tuple(groups)
 
-    @property
+    @cached_property
     def shards(self) -> list[StoredShard]:
         """Return the shards of all groups, in the order of their adapters."""
         return [shard for group in self.stored for shard in group.shards]

@@ -111,7 +111,11 @@ class Population(ABC):
 
     def group(self, row: int) -> Group:
         """Return the group that an adapter is in."""
-        return self.groups[bisect_right([each.stop for each in self.groups], row)]
+        return self.groups[self.group_number(row)]
+
+    def group_number(self, row: int) -> int:
+        """Return which group an adapter is in, from 0 up."""
+        return bisect_right(self.groups, row, key=lambda group: group.stop)
 
     @property
     def layout(self) -> Layout:
@@ -142,7 +146,7 @@ class Population(ABC):
 
     def layout_digest(self, row: int) -> str:
         """Return a digest of the names, shapes and places of every layer of an adapter."""
-        return self._layout_digests[self.groups.index(self.group(row))]
+        return self._layout_digests[self.group_number(row)]
 
     @cached_property
     def _layout_digests(self) -> list[str]:
