@@ -46,7 +46,7 @@ def member(i):
     name, form = f"{i % 97}/{i:06}.safetensors", forms[i % len(forms)]
     return Member(name, f"/nowhere/{name}", 800_000, i, f"{i:032x}", 1000, form, None)
 
-ordered = in_groups(map(member, range(COUNT)), modules)
+ordered = in_groups([member(i) for i in range(COUNT)], modules)
 labels = pa.table({"adapter": [each.name for each in ordered]})
 population = FilePopulation(ordered, modules, labels, (), (), 4)
 spans = population.ranges()
@@ -55,10 +55,11 @@ assert not any(memo.recall(*span) for span in spans)
 offers = [offer for plugin in installed() for offer in load(plugin)]
 requests = [Request("delta", offer) for offer in offers]
 extraction = Extraction(population, requests, Memory(), torch.device("cpu"))
+asked = extraction.computable()[:2]
 for start, stop in spans:
     found = Identity(tuple(f"{row:032x}" for row in range(start, stop)), ())
     extraction.identities[start] = found
-    keys = [extraction.key(request, (start, stop), found) for request in requests[:2]]
+    keys = [extraction.key(request, (start, stop), found) for request in asked]
 layers = {"delta": population.catalogue.layers("delta")}
 tasks = plan_tasks(requests, layers, RunConfig(view=("delta",)))
 packing = Packing(population, "nowhere", root)
@@ -131,11 +132,14 @@ def extracted(path, cache):
     return peak
 
 torch.set_num_threads(1)
-threading.Thread(target=watch, daemon=True).start()
+watcher = threading.Thread(target=watch)
+watcher.start()
 few, many, cache = sys.argv[1:]
 extracted(few, cache + "/warm")
-print(json.dumps({"few": extracted(few, cache + "/few"), "many": extracted(many, cache + "/many")}))
+told = {"few": extracted(few, cache + "/few"), "many": extracted(many, cache + "/many")}
 ended.set()
+watcher.join()
+print(json.dumps(told))
 """
 FEW, TIMES = 40, 8
 
@@ -167,8 +171,11 @@ def table(root: Path, count: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["files", "packed", "table"])
-def test_eight_times_as_many_adapters_take_no_more_memory(tmp_path: Path, kind: str) -> None:
+def test_eight_times_as_many_adapters_take_no_more_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("wsa.population.population.SHARD_BYTES", 2 << 20)
     few, many = few_and_many(kind, tmp_path)
     told = told_by(EXTRACTED, few, many, tmp_path / "cache")
-    # 10 and 80 MB of weights in shards of 2 MB
-    assert told["many"] - told["few"] < 16e6, told
+    # 10 and 80 MB of weights, three shards of 2 to 4 MB at a time
+    assert told["many"] - told["few"] < 24e6, told
