@@ -20,7 +20,7 @@ from wsa.zoo.folder import write
 from wsa.zoo.table import nested
 
 PLANNED = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 import pyarrow as pa
 from wsa.cache import Memory
@@ -52,23 +52,25 @@ population = FilePopulation(ordered, modules, labels, (), (), 4)
 spans = population.ranges()
 memo = IdentityMemo(root, population)
 assert not any(memo.recall(*span) for span in spans)
-offers = [offer for plugin in installed() for offer in load(plugin)]
+plugins = [plugin for plugin in installed() if plugin.name in ("stats", "profile")]
+offers = [offer for plugin in plugins for offer in load(plugin)]
 requests = [Request("delta", offer) for offer in offers]
 extraction = Extraction(population, requests, Memory(), torch.device("cpu"))
-asked = extraction.computable()[:2]
 for start, stop in spans:
     found = Identity(tuple(f"{row:032x}" for row in range(start, stop)), ())
     extraction.identities[start] = found
-    keys = [extraction.key(request, (start, stop), found) for request in asked]
+    keys = [extraction.key(request, (start, stop), found) for request in requests]
 layers = {"delta": population.catalogue.layers("delta")}
 tasks = plan_tasks(requests, layers, RunConfig(view=("delta",)))
 packing = Packing(population, "nowhere", root)
 stored = [StoredShard(packing._path(span).name, span[1] - span[0], 9, "0" * 32) for span in spans]
 write_json(root / "manifest.json", packing._manifest(stored).record())
 manifest = load_manifest(root / "manifest.json")
+# the peak that getrusage tells has the parent's in it
+status = Path("/proc/self/status").read_text().splitlines()
 print(json.dumps({
     "seconds": time.perf_counter() - started,
-    "bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "bytes": next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM")),
     "adapters": manifest.groups[-1].stop,
     "digests": len(set(extraction.digests())),
     "tasks": len(tasks),
@@ -92,10 +94,10 @@ def test_a_hundred_thousand_adapters_are_planned_in_seconds_and_500_mb(tmp_path:
     write_adapters(tmp_path, 1, rank=4, prefix="b")
     told = told_by(PLANNED, tmp_path)
     assert (told["adapters"], told["digests"], told["groups"]) == (100_000, 100_000, 2)
-    assert told["tasks"] >= 20
-    # 4 s and 420 MB on two busy cores, imports of 250 MB among them; the manifest 40 KB
+    assert told["tasks"] >= 4
+    # 10 s and 450 MB on two busy cores, imports of 250 MB among them
     assert told["seconds"] < 30
-    assert told["bytes"] < 500e6
+    assert told["bytes"] < 500e6, told
     assert told["manifest"] < 1 << 20
 
 
