@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"core": "wsa", "kernels": "wsa_kernels", "plugins": "wsa_plugins", "bench": "wsa_bench"}
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 # a command's signature is its flags, one line each
-COMMANDS = {ROOT / "core/wsa/cli" / f"{name}.py" for name in ("run", "extract", "bench")}
+COMMANDS = {ROOT / "core/wsa/cli" / f"{name}.py" for name in ("run", "extract", "bench", "pack")}
 # what the operations stand on; every other file of the kernels is an operation
 FOUNDATIONS = {"__init__", "layout", "matrices", "operation", "compilation", "layerwise"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}

@@ -20,6 +20,7 @@ from torch import Tensor
 from wsa import Case, Setting
 from wsa.cache import Cache
 from wsa.case import Answer
+from wsa.layers import Catalogue
 from wsa.population.source import open_population
 from wsa.population.tables import TablePopulation
 from wsa.storage import canonical_digest
@@ -76,7 +77,8 @@ def material(setting: Setting) -> Material:
     matrices = populations.flagship(setting)
     folder = Folder()
     place = folder.path / "population"
-    write(_table(setting, matrices), {}, place)
+    flagship = populations.flagship_catalogue(populations.WIDTHS, setting.rank)
+    write(table_of(flagship, matrices), {}, place)
     generator = torch.Generator().manual_seed(setting.seed)
     features = torch.randn(setting.adapters, COLUMNS, generator=generator)
     everyone = range(setting.adapters)
@@ -243,8 +245,8 @@ def _labelled(count: int) -> tuple[Tensor, Split]:
     return torch.from_numpy(labels), split
 
 
-def _table(setting: Setting, matrices: Matrices) -> pa.Table:
-    found = populations.flagship_catalogue(populations.WIDTHS, setting.rank)
+def table_of(found: Catalogue, matrices: Matrices) -> pa.Table:
+    """Return adapters as a table, a column of lists of lists for each of their layers."""
     flat, layout = matrices.flat.cpu().numpy(), matrices.layout
     columns = {}
     for key, (rows, cols), offset in zip(found.keys, layout.shapes, layout.offsets, strict=True):

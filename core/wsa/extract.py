@@ -63,6 +63,7 @@ class Extraction:
     bytes_written: int = 0
 
     def __post_init__(self) -> None:
+        self.population.pinned = self.device.type == "cuda"
         self._columns: dict[Request, list[Column]] = {}
         self._columns_digests: dict[Request, str] = {}
         directory = self.store.identities if isinstance(self.store, Cache) else None

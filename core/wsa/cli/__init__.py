@@ -13,6 +13,7 @@ from wsa.cli.bench import bench
 from wsa.cli.cache import cache
 from wsa.cli.extract import extract
 from wsa.cli.inspect import inspect
+from wsa.cli.pack import pack
 from wsa.cli.plugins import plugins
 from wsa.cli.run import run
 from wsa.cli.zoo import zoo
@@ -38,6 +39,7 @@ app.command()(run)
 app.command()(extract)
 app.command()(inspect)
 app.command()(bench)
+app.command()(pack)
 app.command()(plugins)
 app.add_typer(cache, name="cache")
 app.add_typer(zoo, name="zoo")

@@ -1,14 +1,15 @@
-"""Reading: files of one form into rows of the flat buffer, one read a file, one copy a matrix.
+"""Reading: files of one form into rows of the flat buffer, one read a file.
 
-The bytes of many files lie as rows of one buffer, so that a matrix of all of them is one strided
-copy: 128 copies for some twenty adapters, not for each.
+What is stored as it lies is read into its place. Of what is not, the bytes of many files lie as
+rows of one buffer, so that a matrix of all of them is one strided copy.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,11 +19,12 @@ from torch import Tensor
 from wsa.formats.algebra import Dense, Embedding, LowRank
 from wsa.formats.header import ITEM_BYTES, Stored
 from wsa.formats.refusal import BadFile, quoted
+from wsa.formats.scatter import Scatter, plan_scatter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wsa.formats.adapter import AdapterFile, Form, Module, Scale
+    from wsa.formats.adapter import AdapterFile, Form, Module
     from wsa_kernels.layout import Layout
 
 # A buffer that stays in a core's cache between the read and the copies out of it.
@@ -69,22 +71,35 @@ class Filler:
 
         Raises BadFile, with the path, for a file that is not as its header said.
         """
+        if self._scatter is None or self.layout.size != self.layout.parameters:
+            flat.zero_()
+        if self._scatter is not None:
+            self._fill_scales(scale, self._scatter.read(files, flat), self._scatter.rest)
+            return
         data = torch.empty(len(files), self._row_bytes, dtype=torch.uint8)
         for row, file in zip(data.numpy(), files, strict=True):
             read_exactly(file.path, row[: self.form.structure.data_bytes], file.data_start)
         for number, module in enumerate(self.modules):
-            if module.is_dense:
-                self._fill_dense(number, module, data, flat)
-            else:
-                self._fill_pair(number, module, data, flat)
-                scale[:, number] = self.scales(module.scale, data)
+            fill = self._fill_dense if module.is_dense else self._fill_pair
+            fill(number, module, data, flat)
+        self._fill_scales(scale, data, self.form.structure.tensors)
 
-    def scales(self, scale: Scale, data: Tensor) -> Tensor:
-        """Return one module's scale of every file, [n] float32."""
-        if scale.key is None:
-            return torch.full((len(data),), scale.value)
-        alpha = _tensor(data, self.form.structure.tensors[scale.key]).reshape(len(data))
-        return alpha.float() / scale.divisor
+    @cached_property
+    def _scatter(self) -> Scatter | None:
+        return plan_scatter(self.form, self.layout, self.modules)
+
+    def _fill_scales(self, scale: Tensor, data: Tensor, tensors: Mapping[str, Stored]) -> None:
+        """Set the scale of every module, from the alphas that lie in the data where it has one."""
+        scale[:] = self._constant_scales[: scale.shape[1]]
+        for number, module in enumerate(self.modules):
+            key = module.scale.key
+            if key is not None and not module.is_dense:
+                alpha = _tensor(data, tensors[key]).reshape(len(data))
+                scale[:, number] = alpha.float() / module.scale.divisor
+
+    @cached_property
+    def _constant_scales(self) -> Tensor:
+        return torch.tensor([module.scale.value for module in self.modules])
 
     def _fill_dense(self, layer: int, module: Module, data: Tensor, flat: Tensor) -> None:
         matrix = self._stored(module, data)["dense"].reshape(len(data), *self.layout.shapes[layer])

@@ -20,7 +20,7 @@ from wsa.formats.algebra import LowRank
 from wsa.formats.reading import DTYPES, Filler
 from wsa.formats.refusal import BadFile, quoted, shown
 from wsa.layers import Catalogue, catalogue
-from wsa.population.population import Group, Population, Shard, Span, proved
+from wsa.population.population import Group, Population, Span
 from wsa_kernels.layout import Layout
 
 if TYPE_CHECKING:
@@ -99,15 +99,15 @@ class FilePopulation(Population):
         """Tell name, size, time and header of every file of a shard."""
         return [member.state for member in self.members[start:stop]]
 
-    def read(self, start: int, stop: int) -> Shard:
+    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Read a shard, runs of files of one form together, `num_workers` runs at once."""
         group = self.group(start)
-        flat = torch.zeros(stop - start, group.layout.size, dtype=group.dtype)
+        flat = self.buffers.lend(stop - start, group.layout.size, group.dtype, self.pinned)
         scale = torch.ones(stop - start, len(group.layout.pairs))
         with ThreadPoolExecutor(self.num_workers) as pool:
             runs = list(self._runs(start, stop))
             list(pool.map(lambda run: self._fill(run, start, flat, scale), runs))
-        return proved(start, flat, scale)
+        return flat, scale
 
     def _fill(self, run: Span, start: int, flat: Tensor, scale: Tensor) -> None:
         members, rows = self.members[slice(*run)], slice(run[0] - start, run[1] - start)
@@ -127,10 +127,10 @@ class FilePopulation(Population):
                 yield part[0], part[-1] + 1
 
     def _filler(self, row: int) -> Filler:
-        group, form = self.group(row), self.members[row].form
-        key = (self.groups.index(group), id(form))
+        form = self.members[row].form
+        key = (self.group_number(row), id(form))
         if key not in self._fillers:
-            self._fillers[key] = Filler(form, group.layout, self._ordered(form))
+            self._fillers[key] = Filler(form, self.group(row).layout, self._ordered(form))
         return self._fillers[key]
 
     def _ordered(self, form: Form) -> tuple[Module, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wsa.errors import unknown
 from wsa.formats.refusal import Refused
+from wsa.population.buffers import Buffers
 from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ SHARD_BYTES = 64 << 20
 SHARD_ADAPTERS = 1024
 
 Span = tuple[int, int]  # (start, stop) of a shard
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,11 @@ class Population(ABC):
     is_strict = False
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    pinned: bool = False  # asks for buffers that CUDA copies from without one of its own
 
     @abstractmethod
-    def read(self, start: int, stop: int) -> Shard:
-        """Read the adapters of a shard into one flat buffer."""
+    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Read a shard's weights [n, P] and scales [n, M] as they are stored, finite or not."""
 
     @abstractmethod
     def state(self, start: int, stop: int) -> list[Any]:
@@ -94,6 +97,15 @@ class Population(ABC):
     def head(self, count: int) -> Population:
         """Return the first adapters only."""
 
+    def read(self, start: int, stop: int) -> Shard:
+        """Read the adapters of a shard into one flat buffer."""
+        return proved(start, *self.load(start, stop))
+
+    @cached_property
+    def buffers(self) -> Buffers:
+        """Return the memory that shards are read into."""
+        return Buffers()
+
     @property
     def count(self) -> int:
         """N."""
@@ -101,7 +113,11 @@ class Population(ABC):
 
     def group(self, row: int) -> Group:
         """Return the group that an adapter is in."""
-        return self.groups[bisect_right([each.stop for each in self.groups], row)]
+        return self.groups[self.group_number(row)]
+
+    def group_number(self, row: int) -> int:
+        """Return which group an adapter is in, from 0 up."""
+        return bisect_right(self.groups, row, key=lambda group: group.stop)
 
     @property
     def layout(self) -> Layout:
@@ -133,18 +149,11 @@ class Population(ABC):
 
     def shards(self, ranges: Sequence[Span]) -> Iterator[Shard]:
         """Read shards in order, the next one while the caller works on this one."""
-        with ThreadPoolExecutor(1) as reader:
-            coming = deque(reader.submit(self.read, *span) for span in ranges[:1])
-            for following in ranges[1:]:
-                shard = coming.popleft().result()
-                coming.append(reader.submit(self.read, *following))
-                yield shard
-            if coming:
-                yield coming.popleft().result()
+        return ahead(self.read, ranges)
 
     def layout_digest(self, row: int) -> str:
         """Return a digest of the names, shapes and places of every layer of an adapter."""
-        return self._layout_digests[self.groups.index(self.group(row))]
+        return self._layout_digests[self.group_number(row)]
 
     @cached_property
     def _layout_digests(self) -> list[str]:
@@ -157,11 +166,28 @@ class Population(ABC):
         return [(at, min(group.stop, at + step)) for at in range(start, group.stop, step)]
 
 
+def ahead(read: Callable[[int, int], Read], ranges: Sequence[Span]) -> Iterator[Read]:
+    """Read shards in order, one more than the caller has asked for: two are held at a time."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = deque(reader.submit(read, *span) for span in ranges[:1])
+        for following in ranges[1:]:
+            found = coming.popleft().result()
+            coming.append(reader.submit(read, *following))
+            yield found
+        if coming:
+            yield coming.popleft().result()
+
+
 def proved(start: int, flat: Tensor, scale: Tensor) -> Shard:
     """Return a shard of weights just read: every row by its digest, those not finite zeroed."""
-    from wsa.population.identity import row_digests
+    from wsa.population.identity import examined
 
-    digests = row_digests(flat, scale)
-    valid = torch.isfinite(flat).all(1) & torch.isfinite(scale).all(1)
-    flat[~valid], scale[~valid] = 0, 0
-    return Shard(start, start + len(flat), flat, scale, valid.numpy(), digests)
+    digests, valid = examined(flat, scale)
+    return masked(start, flat, scale, digests, valid)
+
+
+def masked(start: int, flat: Tensor, scale: Tensor, digests: list[str], valid: np.ndarray) -> Shard:
+    """Return a shard whose rows that are not finite are zero."""
+    for row in (~valid).nonzero()[0].tolist():
+        flat[row], scale[row] = 0, 0
+    return Shard(start, start + len(flat), flat, scale, valid, digests)

@@ -9,6 +9,7 @@ from wsa import zoo
 from wsa.errors import EnvironmentProblem, WsaError, cause
 from wsa.population.assembly import file_population
 from wsa.population.discovery import PICKLES, SAFE, find_files
+from wsa.population.packed import is_packed, packed_population
 from wsa.population.reading import EVERYTHING, Reading
 from wsa.population.tables import table_population
 
@@ -27,11 +28,13 @@ HUB_NAMES = {
 
 
 def open_population(name: str, reading: Reading = EVERYTHING) -> Population:
-    """Open the population a name stands for: adapter files, a table, a zoo or a hub id.
+    """Open the population a name stands for: files, a packed store, a table, a zoo or a hub id.
 
-    Reads headers, or the first row of a table. Raises WsaError for anything else.
+    Reads headers, a manifest, or the first row of a table. Raises WsaError for anything else.
     """
     path = Path(name).expanduser()
+    if is_packed(path):
+        return packed_population(path, reading.limit)
     if _holds_files(path):
         return file_population(path, reading)
     return table_population(open_dataset(name), name, reading.limit, reading.num_workers)
