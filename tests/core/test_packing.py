@@ -214,7 +214,7 @@ def test_a_table_is_packed_with_names_for_its_rows(
     found, table = (open_population(str(path)) for path in (tmp_path / "out", source))
     assert found.read(0, 7).digests == table.read(0, 7).digests
     assert found.labels.drop_columns(["adapter"]).equals(table.labels)
-    assert found.name(3) == "'3'"
+    assert found.name(3) == "3"
 
 
 def test_a_damaged_store_is_told_part_by_part_and_mended_by_packing_again(tmp_path: Path) -> None:

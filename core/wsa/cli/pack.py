@@ -22,18 +22,12 @@ def pack(
     label: Annotated[str, typer.Option(help="What a label of --label-from is called.")] = (
         "category_label"
     ),
-    label_from: Annotated[
-        str | None, typer.Option(help="Labels from: folder, or metadata:KEY. [labels.*]")
-    ] = None,
-    allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Leave out keys that no rule knows.")
-    ] = False,
-    common_modules: Annotated[
-        bool, typer.Option("--common-modules", help="Take the modules that all adapters have.")
-    ] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out files that are refused.")
-    ] = False,
+    label_from: options.LabelFrom = None,
+    allow_partial: options.AllowPartial = False,
+    common_modules: options.CommonModules = False,
+    skip_bad: options.SkipBad = False,
+    allow_pickle: options.AllowPickle = False,
+    split_fused: options.SplitFused = True,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read a packed store whole and name what is damaged.")
     ] = False,
@@ -57,6 +51,8 @@ def pack(
         allow_partial=allow_partial,
         common_modules=common_modules,
         skip_bad=skip_bad,
+        allow_pickle=allow_pickle,
+        split_fused=split_fused,
     )
     done = pack_population(open_population(source, reading), source, dest, dtype)
     print(

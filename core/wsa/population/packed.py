@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from wsa.errors import WsaError, cause
-from wsa.formats.refusal import Refused, quoted
+from wsa.formats.refusal import Refused, shown
 from wsa.population.labelling import ADAPTER
 from wsa.population.manifest import (
     LABELS,
@@ -58,7 +58,12 @@ class PackedPopulation(Population):
 
     def name(self, row: int) -> str:
         """Return how the adapter was called where it was packed."""
-        return quoted(str(self.labels.column(ADAPTER)[row].as_py()))
+        return shown(str(self.labels.column(ADAPTER)[row].as_py()))
+
+    @property
+    def identifiers(self) -> pa.Array:
+        """Return what every adapter was called where it was packed, [N]."""
+        return self.labels.column(ADAPTER).combine_chunks()
 
     def ranges(self) -> list[Span]:
         """Return (start, stop) of every shard, as stored."""
