@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsa import parameters
 from wsa.cache import KEY_SCHEME, Cache, Store
 from wsa.contract import held_to_contract, named_columns
 from wsa.errors import PluginFailure
@@ -68,6 +69,7 @@ class Extraction:
         self.layout_digest = layout_digest(self.population)
         self._columns: dict[Request, list[Column]] = {}
         self._columns_digests: dict[Request, str] = {}
+        self._committed: dict[Request, list[str]] = {}
         directory = self.store.identities if isinstance(self.store, Cache) else None
         self.memo = IdentityMemo(directory, self.population) if directory else None
 
@@ -141,7 +143,7 @@ class Extraction:
             "view": request.view,
             "representation": representation.name,
             "version": representation.version,
-            "parameters": getattr(representation, "parameters", {}),
+            "parameters": parameters.changed(representation),
             "distribution": f"{plugin.distribution} {plugin.version}",
             "columns": self._columns_digests[request],
             "dtype": str(self.population.dtype).removeprefix("torch."),
@@ -214,6 +216,7 @@ class Extraction:
                 values = held_to_contract(request.offer.representation, batch)
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
+                self._withdraw(request)
                 if not batch.intact():
                     shard = self.population.read(shard.start, shard.stop)
                     batches.clear()
@@ -228,8 +231,16 @@ class Extraction:
     def _commit(self, request: Request, identity: Identity, values: Tensor, valid: Tensor) -> None:
         kept = torch.where(valid[:, None], values.cpu(), torch.zeros(()))
         inputs = self.key_inputs(request, identity)
-        self.bytes_written += self.store.commit(canonical_digest(inputs), kept, inputs)
+        key = canonical_digest(inputs)
+        self.bytes_written += self.store.commit(key, kept, inputs)
+        self._committed.setdefault(request, []).append(key)
         self.computed += 1
+
+    def _withdraw(self, request: Request) -> None:
+        """Remove what a plugin that failed wrote before it did: none of its output is kept."""
+        for key in self._committed.pop(request, []):
+            self.store.remove(key)
+            self.computed -= 1
 
     def _shard_features(self, request: Request, span: Span) -> Tensor:
         self._raise_failure(request)

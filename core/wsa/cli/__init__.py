@@ -34,7 +34,7 @@ app = typer.Typer(
 app.command()(run)
 app.command()(extract)
 app.command()(bench)
-app.command()(plugins)
+app.add_typer(plugins, name="plugins")
 app.add_typer(cache, name="cache")
 app.add_typer(zoo, name="zoo")
 

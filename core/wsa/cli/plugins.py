@@ -1,45 +1,43 @@
-"""`wsa plugins`: what is installed, listed without importing any of it."""
+"""`wsa plugins`: what is installed, listed without importing any of it; new ones, and checks."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from wsa.cli import options
 
-if TYPE_CHECKING:
-    from wsa.registry import Plugin
+COLUMNS = ("name", "version", "distribution", "representations", "status")
+
+plugins = typer.Typer(invoke_without_command=True, help="List, check and begin plugins.")
 
 
-def plugins(
+@plugins.callback()
+def ls(
+    context: typer.Context,
     load: Annotated[
-        bool, typer.Option("--load", help="Import each one: representations, versions, status.")
+        bool, typer.Option("--load", help="Import each: representations, parameters, columns.")
     ] = False,
     json: options.Json = False,
+    strict_plugins: options.StrictPlugins = False,
 ) -> None:
-    """List installed plugins."""
-    from wsa import registry
+    """List installed plugins; a broken one says why in its status.
+
+    WSA_PLUGINS=a,b in the environment allows these and no other to be loaded, empty none.
+    """
+    if context.invoked_subcommand:
+        return
+    from wsa import listing
     from wsa.storage import to_json
 
-    rows = [asdict(plugin) | (_loaded(plugin) if load else {}) for plugin in registry.installed()]
+    rows = listing.loaded() if load else listing.listed()
     if json:
         print(to_json(rows), end="")
-        return
-    _print(rows)
-
-
-def _loaded(plugin: Plugin) -> dict[str, Any]:
-    from wsa import registry
-    from wsa.errors import PluginFailure
-
-    try:
-        offers = registry.load(plugin)
-    except PluginFailure as problem:
-        return {"representations": [], "status": str(problem)}
-    found = [f"{offer.name} v{offer.representation.version}" for offer in offers]
-    return {"representations": found, "status": "ok"}
+    else:
+        _print(rows)
+    if strict_plugins:
+        listing.refuse_broken(rows)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -49,9 +47,28 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from wsa.cli.table import print_table
 
     table = Table()
-    for name in rows[0] if rows else ():
-        table.add_column(name)
+    columns = [name for name in COLUMNS if rows and name in rows[0]]
+    for name in columns:
+        table.add_column(name, overflow="fold")
     for row in rows:
-        cells = (", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*(escape(_cell(row, name)) for name in columns))
     print_table(table)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name == "representations":
+        return "\n".join(_told(each) for each in row[name])
+    if name == "status":
+        return "; ".join([row[name], *row.get("notes", [])])
+    return str(row[name])
+
+
+def _told(representation: dict[str, Any]) -> str:
+    """Write `spectral v2 (top: int = 10), factors 40, delta 40 columns a layer`."""
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in representation["parameters"].items())
+    counts = ", ".join(
+        f"{view} {'?' if count is None else f'{count:g}'}"
+        for view, count in representation["columns"].items()
+    )
+    head = f"{representation['name']} v{representation['version']}"
+    return f"{head}{f' ({parameters})' if parameters else ''}, {counts} columns a layer"

@@ -9,6 +9,7 @@ import typer
 
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED
+from wsa.parameters import words
 
 
 def run(
@@ -46,6 +47,8 @@ def run(
     ] = None,
     device: options.Device = "auto",
     num_workers: options.NumWorkers = 4,
+    strict_plugins: options.StrictPlugins = False,
+    plugin_timeout: options.PluginTimeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what the run folder holds.")
@@ -61,7 +64,7 @@ def run(
 
     config = experiment.RunConfig(
         dataset=dataset,
-        plugins=options.words(plugins),
+        plugins=words(plugins),
         layer_sets=options.words(layer_sets),
         view=options.words(view),
         num_runs=num_runs,
@@ -82,6 +85,8 @@ def run(
         compile=compile,
         device=device,
         num_workers=num_workers,
+        strict_plugins=strict_plugins,
+        plugin_timeout=plugin_timeout,
         restart=restart,
     )
     if dry_run:

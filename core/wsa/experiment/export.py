@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsa.errors import PluginFailure, WsaError
+from wsa.experiment.offers import refuse_failures
 from wsa.experiment.preparation import prepare_extraction
 from wsa.progress import say
 from wsa.storage import replaced
@@ -45,6 +46,7 @@ def export(config: RunConfig, out: Path) -> Exported:
     extraction, requests, failures = prepare_extraction(config)
     extraction.ensure()
     say(extraction.account())
+    refuse_failures(config, extraction)
     failures |= {each.name: text for each, text in extraction.failures.items()}
     table = _Table(extraction, [r for r in requests if _works(extraction, r, failures)])
     if not table.requests:

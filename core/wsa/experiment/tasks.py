@@ -12,6 +12,7 @@ import torch
 
 from wsa.errors import PluginFailure
 from wsa.experiment.folder import RunFolder
+from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
@@ -22,6 +23,7 @@ from wsa.train import CONDITIONS, Outcome, Run, Split, train
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
+    from wsa.experiment.offers import Given
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,22 @@ class Summary:
     extraction: Extraction
 
 
-def run(config: RunConfig) -> Summary:
+def run(config: RunConfig | None = None, *, representations: Given = (), **knobs: Any) -> Summary:
     """Run an experiment, or what is left of it, and write its results.
 
-    `results["failures"]` names every plugin that failed; the others are finished all the same.
+    The knobs are `RunConfig`'s. `representations`, objects such as `Spectral(top=20)`, take the
+    place of plugins by name. `results["failures"]` names every plugin that failed; the others are
+    finished all the same.
     """
+    config = configured(config, representations, knobs)
     folder = RunFolder(config.folder())
     if not config.restart:
         folder.refuse_another(config.decisive())
-    prepared = prepare(config)
+    prepared = prepare(config, representations)
     with folder.opened(config.decisive(), config.restart):
         started = time.monotonic()
         prepared.extraction.ensure()
+        refuse_failures(config, prepared.extraction)
         say(prepared.extraction.account())
         folder.record("features", account=prepared.extraction.account())
         extracted = time.monotonic()
