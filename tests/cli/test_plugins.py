@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import PLUGIN, InstallPlugin
+from tests.conftest import PLUGIN, InstallPlugin, MakeDataset
 
 from wsa import cli
 
@@ -113,3 +113,45 @@ def test_the_table_names_what_json_names(wsa: Wsa) -> None:
     assert code == 0
     assert "spectral v2 (top: int = 10), factors 40, delta 40 columns a layer" in out
     assert os.linesep in out
+
+
+def test_check_tells_every_promise_and_fails_with_the_exit_code(
+    wsa: Wsa, install_plugin: InstallPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsa.conformance.cost.compiler_exists", lambda _: False)
+    install_plugin("drifting", body="return torch.rand(len(batch), len(batch.layers))")
+    code, out, _ = wsa("plugins", "check", "drifting", "--view", "factors")
+    assert code == 1
+    assert "drifting factors columns-are-unique: ok 24 columns" in out
+    assert "second-call-gives-the-same-bytes: failed expected" in out
+    assert "compiled-equals-eager: skipped nothing can be compiled here" in out
+
+
+def test_check_takes_adapters_of_a_data_set(
+    wsa: Wsa, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsa.conformance.cost.compiler_exists", lambda _: False)
+    arguments = ["--dataset", make_dataset(n=5), "--view", "delta", "--json"]
+    code, out, _ = wsa("plugins", "check", "profile(groups=4)", *arguments)
+    found = {each["check"]: each for each in json.loads(out)}
+    assert code == 0, out
+    assert found["output-matches-columns"]["detail"] == "5 x 64 float32"
+    assert found["output-matches-columns"]["representation"] == "profile(groups=4)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "needed"),
+    [
+        (["nobody"], 2, "no plugin called 'nobody'"),
+        (["stats", "--view", "sideways"], 2, "no view called 'sideways'"),
+        (["stats", "--device", "cuda"], 3, "--device cuda needs a CUDA device"),
+        (["stats", "--dataset", "nothing"], 2, "no data set 'nothing'"),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_one_line(
+    wsa: Wsa, arguments: list[str], code: int, needed: str
+) -> None:
+    found, _, err = wsa("plugins", "check", *arguments)
+    assert found == code
+    assert needed in err
+    assert err.count("\n") == 1

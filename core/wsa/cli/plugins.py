@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from wsa.cli import options
+from wsa.errors import EXIT_SOME_FAILED
 
 COLUMNS = ("name", "version", "distribution", "representations", "status")
 
@@ -38,6 +39,32 @@ def ls(
         _print(rows)
     if strict_plugins:
         listing.refuse_broken(rows)
+
+
+@plugins.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A plugin; NAME(parameter=value) sets one.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Also describe the first adapters of a population.")
+    ] = None,
+    view: Annotated[str, typer.Option(help="factors, delta or both. [all it describes]")] = "",
+    device: options.Device = "cpu",
+    json: options.Json = False,
+) -> None:
+    """Hold a plugin's representations to every promise; exit code 1 where one is not kept."""
+    from dataclasses import asdict
+
+    from wsa.conformance.session import plugin_verdicts
+    from wsa.storage import to_json
+
+    found = plugin_verdicts(name, dataset, options.words(view), device)
+    if json:
+        print(to_json([{"representation": of} | asdict(each) for of, each in found]), end="")
+    else:
+        for of, each in found:
+            print(f"{of} {each.view} {each.check}: {each.status} {each.detail}".rstrip())
+    if any(each.status == "failed" for _, each in found):
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
