@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from wsa import parameters
 from wsa.cache import KEY_SCHEME, Cache, Store
-from wsa.contract import held_to_contract, named_columns
+from wsa.contract import named_columns
 from wsa.errors import PluginFailure
+from wsa.isolation import Isolation
 from wsa.population.batch import Batch
 from wsa.population.identity import Identity, IdentityMemo, layout_digest
 from wsa.progress import Progress, progress, say
@@ -58,6 +60,7 @@ class Extraction:
     store: Store
     device: torch.device
     backend: str | None = None
+    isolation: Isolation = field(default_factory=Isolation)
     failures: dict[Request, str] = field(default_factory=dict)
     identities: dict[int, Identity] = field(default_factory=dict)
     computed: int = 0
@@ -82,7 +85,7 @@ class Extraction:
             self._try_columns(request)
         waiting = [span for span in self.population.ranges() if not self._complete(*span)]
         total = sum(stop - start for start, stop in waiting)
-        with progress("features", total, "adapters") as bar:
+        with progress("features", total, "adapters") as bar, closing(self.isolation):
             for shard in self.population.shards(waiting):
                 self._visit(shard, bar)
         for row in (~self.valid()).nonzero()[0]:
@@ -213,7 +216,7 @@ class Extraction:
             batch = batches.get(request.view) or self._batch(shard, request.view)
             batches[request.view] = batch
             try:
-                values = held_to_contract(request.offer.representation, batch)
+                values = self.isolation.features(request.offer, batch)
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
                 self._withdraw(request)

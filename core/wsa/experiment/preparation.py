@@ -15,6 +15,7 @@ from wsa.experiment.labels import Labels, read_labels
 from wsa.experiment.offers import load_offers, requests_of, say_changed_sources
 from wsa.experiment.plan import Task, plan_tasks
 from wsa.extract import Extraction, Request
+from wsa.isolation import Isolation
 from wsa.population.population import Population, open_population
 from wsa.train import Split, TrainConfig, make_split
 
@@ -78,7 +79,8 @@ def prepare_extraction(
     # on CUDA what is not fused is compiled anyway
     compiled = "compiled" if device.type == "cpu" else None
     backend = {True: compiled, False: "reference", None: None}[config.compile]
-    extraction = Extraction(population, wanted + needed, open_store(config), device, backend)
+    isolation, store = Isolation(config.plugin_timeout), open_store(config)
+    extraction = Extraction(population, wanted + needed, store, device, backend, isolation)
     say_changed_sources(found.offers + found.parts, extraction.store)
     return extraction, wanted, found.failures
 
