@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -39,6 +40,20 @@ def ls(
         _print(rows)
     if strict_plugins:
         listing.refuse_broken(rows)
+
+
+@plugins.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The word after --plugins: a-z, 0-9 and _.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write. [wsa-NAME]")] = None,
+    kernel: Annotated[
+        bool, typer.Option("--kernel", help="With a Triton kernel, its reference and its bench.")
+    ] = False,
+) -> None:
+    """Begin a plugin: a package that pip installs and whose own tests pass."""
+    from wsa import scaffold
+
+    print(scaffold.make(name, out, kernel))
 
 
 @plugins.command()
