@@ -31,7 +31,7 @@ def profiles(matrices: Matrices, groups: int, backend: str | None = None) -> tup
     Group i starts at floor(i * rows / groups); fewer rows give the norm of each, padded with 0.
     """
     parts = (
-        Part(each.adapters, each.layers, torch.cat([_profile(e, groups) for e in each[2:]], -1))
+        Part(each.adapters, each.layers, torch.cat([profile(e, groups) for e in each[2:]], -1))
         for each in energies(matrices)
     )
     (found,) = gathered(matrices, parts, (2 * groups,))
@@ -55,7 +55,7 @@ def _of_updates(matrices: Delta) -> Iterator[Energies]:
         yield Energies(part.adapters, part.modules, rows, columns)
 
 
-def _profile(energy: Tensor, groups: int) -> Tensor:
+def profile(energy: Tensor, groups: int) -> Tensor:
     """Return the root mean energy of each group, [B, m] -> [B, groups]."""
     count = energy.shape[-1]
     if count < groups:

@@ -8,8 +8,8 @@ from tests.conftest import InstallPlugin
 from wsa import registry
 from wsa.errors import PluginFailure, WsaError
 
-SEEDS = ["distribution", "ensemble", "frequency", "info_theoretic", "matrix_norms"]
-SEEDS += ["profile", "rank_based", "simple_stats", "spectral", "stats"]
+SEEDS = ["coupling", "distribution", "ensemble", "frequency", "heavy_tail", "info_theoretic"]
+SEEDS += ["matrix_norms", "profile", "rank_based", "simple_stats", "spectral", "stats"]
 
 
 QUIET = """
@@ -43,7 +43,7 @@ def loaded(name: str) -> list[registry.Offer]:
     return registry.load(registry.named([name])[0])
 
 
-def test_the_ten_built_ins_arrive_through_entry_points() -> None:
+def test_the_twelve_built_ins_arrive_through_entry_points() -> None:
     mine = [plugin.name for plugin in registry.installed() if plugin.distribution == "wsa"]
     assert mine == SEEDS
     assert [offer.name for name in SEEDS for offer in loaded(name)] == SEEDS
