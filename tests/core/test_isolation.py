@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import InstallPlugin, MakeDataset
-from tests.core.test_extract import prepared, request
+from tests.core.test_extraction import prepared, request
 
 from wsa.cache import Cache
-from wsa.extract import Extraction
+from wsa.extraction import Extraction
 from wsa.isolation import Isolation
 
 TIMEOUT = 2.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsa.experiment.config import RunConfig
-    from wsa.extract import Extraction, Request, Span
+    from wsa.extraction import Extraction, Request, Span
 
 
 # the row number's column; a label column of that name becomes `label.adapter`

@@ -11,7 +11,7 @@ from wsa import registry
 from wsa.cache import Cache, Store
 from wsa.errors import PluginFailure, WsaError, unknown
 from wsa.experiment.config import RunConfig
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 from wsa.progress import say
 from wsa.provenance import offer_of, source_changed
 from wsa.registry import Offer, Plugin

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wsa.extract import Request
+from wsa.extraction import Request
 from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:

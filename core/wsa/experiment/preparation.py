@@ -14,7 +14,7 @@ from wsa.errors import EnvironmentProblem
 from wsa.experiment.labels import Labels, read_labels
 from wsa.experiment.offers import load_offers, requests_of, say_changed_sources
 from wsa.experiment.plan import Task, plan_tasks
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 from wsa.isolation import Isolation
 from wsa.population.population import Population, open_population
 from wsa.train import Split, TrainConfig, make_split

@@ -16,7 +16,7 @@ from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
-from wsa.extract import Extraction, Features, Request
+from wsa.extraction import Extraction, Features, Request
 from wsa.progress import Progress, progress, say
 from wsa.storage import canonical_digest, to_json
 from wsa.train import CONDITIONS, Outcome, Run, Split, train

@@ -1,4 +1,4 @@
-"""Extract: population x representations -> cache, each shard read once for all of them."""
+"""Extraction: population x representations -> cache, each shard read once for all of them."""
 
 from __future__ import annotations
 

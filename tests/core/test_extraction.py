@@ -11,7 +11,7 @@ from wsa.cache import Cache, Memory
 from wsa.errors import PluginFailure, WsaError
 from wsa.experiment.config import RunConfig
 from wsa.experiment.preparation import prepare_extraction
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 
 
 def prepared(folder: Path, cache: Path | None, plugins: str, view: str = "factors") -> Extraction:
