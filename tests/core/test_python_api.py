@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from tests.conftest import InstallPlugin, MakeDataset
 
 import wsa
-from wsa import LayerwiseRepresentation, Representation, cli
+from wsa import LayerwiseRepresentation, Representation, RunConfig, cli
 from wsa.errors import PluginFailure, WsaError
+from wsa.experiment import export
 from wsa_plugins.spectral import Spectral
 from wsa_plugins.stats import Stats
 
@@ -77,3 +80,38 @@ def test_strict_plugins_raise_what_others_only_report(
     assert list(found.results["failures"]) == ["broken (view factors)"]
     with pytest.raises(PluginFailure, match=r"broken \(view factors\) failed: it raised ValueErr"):
         wsa.run(**knobs, output_dir=tmp_path / "strict", strict_plugins=True)
+
+
+def test_extract_returns_what_the_command_line_writes(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    folder = str(make_dataset(n=6))
+    found = wsa.extract(dataset=folder, plugins=("stats", "profile"), view=("delta",))
+    config = RunConfig(dataset=folder, plugins=("stats", "profile"), view=("delta",))
+    export(config, tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as written:
+        assert np.array_equal(found.to_numpy(), written["features"])
+        assert list(found.columns) == written["columns"].tolist()
+    assert found.values.shape == (6, 8 * 71)
+    assert found.columns[0] == "unet.blocks.0.attn1.to_q/stats.mean"
+    assert found.failures == {}
+
+
+def test_features_go_to_torch_and_pandas_with_their_names(make_dataset: MakeDataset) -> None:
+    found = wsa.extract(dataset=str(make_dataset(n=6)), representations=[Spectral(top=3)])
+    frame = found.to_pandas()
+    assert torch.equal(found.to_torch(), torch.from_numpy(found.values))
+    assert list(frame.columns[-len(found.columns) :]) == list(found.columns)
+    assert frame["category_label"].tolist() == found.label("category_label").tolist()
+    assert frame[found.columns[0]].to_numpy() == pytest.approx(found.values[:, 0])
+    with pytest.raises(WsaError, match="no label column called 'nothing'"):
+        found.label("nothing")
+
+
+def test_an_adapter_that_is_not_finite_is_a_row_of_nan(make_dataset: MakeDataset) -> None:
+    def spoil(columns: dict[str, Any]) -> None:
+        name = next(name for name in columns if name.endswith("up.weight"))
+        columns[name][2] = [[float("inf")]] * 12
+
+    found = wsa.extract(dataset=str(make_dataset(n=4, change=spoil)), plugins=("stats",))
+    assert np.isnan(found.values).all(1).tolist() == [False, False, True, False]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsa.experiment.config import RunConfig
+    from wsa.experiment.offers import Given
     from wsa.extraction import Extraction, Request, Span
 
 
@@ -43,21 +44,27 @@ def export(config: RunConfig, out: Path) -> Exported:
     representations are asked for. Adapters that are not finite have no features: null in Parquet,
     NaN in .npz.
     """
-    extraction, requests, failures = prepare_extraction(config)
+    table, failures = computed(config)
+    with replaced(out) as partial:
+        (_write_npz if out.suffix == ".npz" else _write_parquet)(table, partial)
+    return Exported(table.extraction.population.count, len(table.names()), failures)
+
+
+def computed(config: RunConfig, given: Given = ()) -> tuple[Table, dict[str, str]]:
+    """Return the features of what is asked for, and the plugins that failed instead."""
+    extraction, requests, failures = prepare_extraction(config, given)
     extraction.ensure()
     say(extraction.account())
     refuse_failures(config, extraction)
     failures |= {each.name: text for each, text in extraction.failures.items()}
-    table = _Table(extraction, [r for r in requests if _works(extraction, r, failures)])
+    table = Table(extraction, [r for r in requests if _works(extraction, r, failures)])
     if not table.requests:
         raise PluginFailure(f"no features to write: {'; '.join(failures.values())}")
-    with replaced(out) as partial:
-        (_write_npz if out.suffix == ".npz" else _write_parquet)(table, partial)
-    return Exported(extraction.population.count, len(table.names()), failures)
+    return table, failures
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """The features of several requests side by side, a shard at a time."""
 
     extraction: Extraction
@@ -103,7 +110,7 @@ def _works(extraction: Extraction, request: Request, failures: dict[str, str]) -
     return request.name not in failures
 
 
-def _write_parquet(table: _Table, path: Path) -> None:
+def _write_parquet(table: Table, path: Path) -> None:
     labels, names = table.labels(), table.names()
     kinds = [*labels.schema, *(pa.field(name, pa.float32()) for name in names)]
     # dictionaries save nothing on floats, and statistics double the footer of a wide table
@@ -115,7 +122,7 @@ def _write_parquet(table: _Table, path: Path) -> None:
             writer.write_table(pa.table([*head, *features], schema=pa.schema(kinds)))
 
 
-def _write_npz(table: _Table, path: Path) -> None:
+def _write_npz(table: Table, path: Path) -> None:
     labels = table.labels()
     arrays: dict[str, Any] = {
         f"label/{name}": _plain(labels.column(name)) for name in labels.column_names
