@@ -47,7 +47,7 @@ def test_every_check_passes(command: tuple[str, ...]) -> None:
             "import wsa.errors",
             "Plugins and benchmarks stand on core",
         ),
-        ("core/wsa/extract.py", "import triton", "Only wsa_kernels speaks Triton"),
+        ("core/wsa/extraction.py", "import triton", "Only wsa_kernels speaks Triton"),
     ],
 )
 def test_the_import_contracts_fail_when_broken(

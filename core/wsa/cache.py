@@ -59,6 +59,10 @@ class Store(Protocol):
         """Keep an entry and return its size in bytes."""
         ...
 
+    def remove(self, key: str) -> None:
+        """Remove an entry where there is one."""
+        ...
+
 
 class Memory:
     """A store that ends with the run."""
@@ -80,6 +84,10 @@ class Memory:
         self.entries[key] = features
         return features.nbytes
 
+    def remove(self, key: str) -> None:
+        """Remove an entry where there is one."""
+        self.entries.pop(key, None)
+
 
 class Cache:
     """A store on disk, shared by every run that names the same directory."""
@@ -89,10 +97,12 @@ class Cache:
         _refuse_strangers(self.root)
         self.entries = private_directory(self.root / "features")
         self.identities = private_directory(self.root / "identities")
+        self.sources = private_directory(self.root / "sources")
         self.quarantined = 0
         # writes that were killed; none of another live run is a day old
         remove_partials(self.entries, time.time() - ONE_DAY)
         remove_partials(self.identities, time.time() - ONE_DAY)
+        remove_partials(self.sources, time.time() - ONE_DAY)
 
     def has(self, key: str) -> bool:
         """Tell whether an entry was committed under a key."""
@@ -151,9 +161,9 @@ class Cache:
         return _unlink_all(self.root / "quarantine")
 
     def clear(self) -> None:
-        """Remove every entry, half-written or whole, and forget what populations were read."""
-        _unlink_all(self.entries)
-        _unlink_all(self.identities)
+        """Remove every entry, half-written or whole, and forget what was read, by what source."""
+        for folder in (self.entries, self.identities, self.sources):
+            _unlink_all(folder)
 
     def _proved(self, key: str) -> tuple[str, Tensor | None]:
         import safetensors.torch

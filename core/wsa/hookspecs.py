@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from wsa.case import Case
     from wsa.representation import Composite, Representation
 
+# A plugin's module may say `wsa_api_version = 1`; raised when these hooks or the protocols change.
+API_VERSION = 1
+
 hookspec = pluggy.HookspecMarker("wsa")
 hookimpl = pluggy.HookimplMarker("wsa")
 

@@ -29,8 +29,14 @@ class Column(NamedTuple):
 class Representation(Protocol):
     """A map from every layer of n adapters to C features.
 
-    `version` is part of the cache key: raise it when the numbers change. Where a representation
-    has an attribute `parameters`, a dict of JSON values, it is part of the key too.
+    `version` is part of the cache key: raise it when the numbers change. What a user may choose
+    are the annotated fields of a frozen dataclass, each with a default: `top: int = 10` is written
+    `--plugins 'spectral(top=20)'`, and is part of the key where it is not at its default.
+
+    Three more attributes may be there. `views`: the views it describes, of `factors` and `delta`.
+    `invariances`, of `scale`, `gauge` and `permutation`: what its features do not know, which
+    `wsa plugins check` holds it to. `parameters`, a dict of JSON values for the cache key, where
+    the class is no dataclass.
     """
 
     name: str

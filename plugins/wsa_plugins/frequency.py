@@ -25,6 +25,7 @@ class Frequency:
 
     name = "frequency"
     version = 2
+    invariances = ("gauge",)
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the 24 columns of each layer, or 48 in view `delta`."""

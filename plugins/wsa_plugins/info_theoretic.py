@@ -24,6 +24,7 @@ class InfoTheoretic:
 
     name = "info_theoretic"
     version = 2
+    invariances = ("gauge", "permutation")
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the five columns of each layer."""

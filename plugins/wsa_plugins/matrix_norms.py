@@ -30,6 +30,7 @@ class MatrixNorms:
 
     name = "matrix_norms"
     version = 2
+    invariances = ("gauge", "permutation")
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the fifteen columns of each layer."""

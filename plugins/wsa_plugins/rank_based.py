@@ -24,6 +24,7 @@ class RankBased:
 
     name = "rank_based"
     version = 2
+    invariances = ("gauge", "permutation")
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the fifteen columns of each layer."""

@@ -24,6 +24,7 @@ class Stats:
 
     name = "stats"
     version = 2
+    invariances = ("gauge", "permutation")
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the seven columns of each layer."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.core.adapter_files import SITES, factors, write_diffusers, write_kohya
-from tests.core.test_extract import extracted, request
+from tests.core.test_extraction import extracted, request
 
 from wsa.errors import WsaError
 from wsa.population import files, population

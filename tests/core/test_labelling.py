@@ -119,3 +119,8 @@ def test_a_name_that_two_adapters_share_names_neither(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("name,category_label\na,0\n")
     with pytest.raises(RefusedFiles, match="3 of 2 files"):
         open_population(str(tmp_path))
+
+
+def test_a_table_may_label_adapters_that_are_left_out(folder: Path) -> None:
+    (folder / "labels.csv").write_text("name,category_label\na,0\nb,0\nc,1\n")
+    assert labels(open_population(str(folder), Reading(limit=1))) == {"cats/a.safetensors": 0}

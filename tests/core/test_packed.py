@@ -13,7 +13,7 @@ from tests.core.packed_stores import KEYS, adapter, write_adapters
 
 from wsa.cache import Memory
 from wsa.errors import WsaError
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 from wsa.population.identity import Identity
 from wsa.population.packed import PackedPopulation, damaged_parts
 from wsa.population.packing import pack

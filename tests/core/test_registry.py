@@ -8,8 +8,8 @@ from tests.conftest import InstallPlugin
 from wsa import registry
 from wsa.errors import PluginFailure, WsaError
 
-SEEDS = ["distribution", "ensemble", "frequency", "info_theoretic", "matrix_norms"]
-SEEDS += ["profile", "rank_based", "simple_stats", "spectral", "stats"]
+SEEDS = ["coupling", "distribution", "ensemble", "frequency", "heavy_tail", "info_theoretic"]
+SEEDS += ["matrix_norms", "profile", "rank_based", "simple_stats", "spectral", "stats"]
 
 
 QUIET = """
@@ -18,6 +18,19 @@ from wsa import Composite, hookimpl
 def wsa_representations():
     return [Composite("loud", 1, ("stats",))]
 """
+UNTYPED = """
+from dataclasses import dataclass
+from wsa import LayerwiseRepresentation, hookimpl
+@dataclass(frozen=True)
+class Odd(LayerwiseRepresentation):
+    sizes: list = ()
+    name = "odd"
+    version = 1
+@hookimpl
+def wsa_representations():
+    return [Odd()]
+"""
+SIDEWAYS = UNTYPED.replace("sizes: list = ()", "views = ('sideways',)")
 UNREADABLE = """
 class Odd(Exception):
     def __str__(self):
@@ -30,7 +43,7 @@ def loaded(name: str) -> list[registry.Offer]:
     return registry.load(registry.named([name])[0])
 
 
-def test_the_ten_built_ins_arrive_through_entry_points() -> None:
+def test_the_twelve_built_ins_arrive_through_entry_points() -> None:
     mine = [plugin.name for plugin in registry.installed() if plugin.distribution == "wsa"]
     assert mine == SEEDS
     assert [offer.name for name in SEEDS for offer in loaded(name)] == SEEDS
@@ -62,13 +75,86 @@ def test_all_does_not_hide_an_unknown_plugin() -> None:
         registry.named(["all", "nope"])
 
 
-def test_a_name_two_distributions_claim_names_both(install_plugin: InstallPlugin) -> None:
+def test_a_name_two_distributions_claim_is_refused_and_names_both(
+    install_plugin: InstallPlugin,
+) -> None:
     install_plugin("twice", distribution="one")
     install_plugin("twice", distribution="two")
     with pytest.raises(
-        WsaError, match=r"two distributions offer plugin 'twice': (one and two|two and one)"
+        PluginFailure, match=r"two distributions offer plugin 'twice': (one and two|two and one)"
     ):
+        loaded("twice")
+    assert [offer.name for offer in loaded("stats")] == ["stats"]
+
+
+def test_an_allow_list_hides_every_other_plugin(
+    install_plugin: InstallPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugin("fresh")
+    monkeypatch.setenv("WSA_PLUGINS", "fresh,stats")
+    assert [plugin.name for plugin in registry.installed()] == ["fresh", "stats"]
+    with pytest.raises(WsaError, match="no plugin called 'profile'; known: fresh, stats"):
+        registry.named(["profile"])
+
+
+def test_an_empty_allow_list_allows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSA_PLUGINS", "")
+    assert registry.installed() == registry.installed(registry.BENCH_GROUP) == []
+    with pytest.raises(WsaError, match="none, since WSA_PLUGINS allows '' only"):
+        registry.named(["all"])
+
+
+def test_an_allow_list_that_names_nobody_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WSA_PLUGINS", "statts")
+    with pytest.raises(WsaError, match=r"WSA_PLUGINS names one, called 'statts'.*'stats'\?"):
         registry.installed()
+
+
+def test_parameters_reach_the_representation_and_its_name() -> None:
+    (offer,) = loaded("spectral(top=3)")
+    assert offer.name == "spectral(top=3)"
+    assert [offer.name for offer in loaded("spectral(top=10)")] == ["spectral"]
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [
+        ("spectral(tip=3)", r"no parameter of plugin 'spectral' called 'tip'; known: top"),
+        ("spectral(top=x)", r"spectral\(top=...\) needs int; got 'x'"),
+        ("spectral(top=0)", r"spectral\(top=0\): ValueError: top needs 1 to"),
+        ("distribution(bins=5)", r"needs 2 or 4 or 8 or 16 or 32 or 64; got 5"),
+        ("stats(x=1)", r"no parameter of plugin 'stats' called 'x'; known: none"),
+    ],
+)
+def test_a_bad_parameter_is_the_users_mistake(word: str, problem: str) -> None:
+    with pytest.raises(WsaError, match=problem) as raised:
+        loaded(word)
+    assert not isinstance(raised.value, PluginFailure)
+
+
+@pytest.mark.parametrize(("line", "works"), [("1", True), ("2", False), ("'1'", False)])
+def test_a_plugin_for_another_interface_is_refused(
+    install_plugin: InstallPlugin, line: str, works: bool
+) -> None:
+    install_plugin("dated", source=f"wsa_api_version = {line}\n" + QUIET)
+    if works:
+        assert loaded("dated")
+        return
+    with pytest.raises(PluginFailure, match=r"written for version .* and this wsa has version 1"):
+        loaded("dated")
+
+
+def test_a_slow_and_noisy_import_is_noted(
+    install_plugin: InstallPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "SLOW_SECONDS", 0.05)
+    source = "import time; time.sleep(0.1); print('good   morning')\n" + QUIET
+    install_plugin("sleepy", source=source)
+    found = registry.load_noted(registry.named(["sleepy"])[0])
+    assert found.notes == [
+        "its import took 0.1 s, which every run waits for",
+        "it printed 'good morning' while it was imported",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +176,8 @@ def test_a_name_two_distributions_claim_names_both(install_plugin: InstallPlugin
             "offered 'int'",
         ),
         ("from wsa import hookimpl\n@hookimpl\ndef wsa_representations(): return 1", "TypeError"),
+        (UNTYPED, "parameter 'sizes' needs an annotation of bool, int, float, str or Literal"),
+        (SIDEWAYS, "views needs some of ('factors', 'delta'); got ('sideways',)"),
     ],
 )
 def test_a_plugin_that_fails_to_load_is_named_with_its_cause(

@@ -26,7 +26,7 @@ import pyarrow as pa
 from wsa.cache import Memory
 from wsa.experiment import RunConfig
 from wsa.experiment.plan import plan_tasks
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 from wsa.population.files import FilePopulation, in_groups
 from wsa.population.identity import Identity, IdentityMemo
 from wsa.population.manifest import StoredShard, load_manifest
@@ -107,7 +107,7 @@ import json, sys, threading, time
 from pathlib import Path
 import torch
 from wsa.cache import Cache
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 from wsa.population import population as shards
 from wsa.population.source import open_population
 from wsa.registry import installed, load

@@ -40,7 +40,7 @@ app.command()(extract)
 app.command()(inspect)
 app.command()(bench)
 app.command()(pack)
-app.command()(plugins)
+app.add_typer(plugins, name="plugins")
 app.add_typer(cache, name="cache")
 app.add_typer(zoo, name="zoo")
 

@@ -9,6 +9,7 @@ import typer
 
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED, WsaError
+from wsa.parameters import words
 from wsa.progress import say
 
 
@@ -29,6 +30,8 @@ def extract(
     verify: options.Verify = False,
     device: options.Device = "auto",
     num_workers: options.NumWorkers = 4,
+    strict_plugins: options.StrictPlugins = False,
+    plugin_timeout: options.PluginTimeout = None,
 ) -> None:
     """Write the features: adapter row, label columns, one column per <layer>/<feature>."""
     if out.suffix not in (".parquet", ".npz"):
@@ -39,7 +42,7 @@ def extract(
 
     config = experiment.RunConfig(
         dataset=dataset,
-        plugins=options.words(plugins),
+        plugins=words(plugins),
         view=options.words(view),
         limit=limit,
         cache_dir=cache_dir,
@@ -53,6 +56,8 @@ def extract(
         verify=verify,
         device=device,
         num_workers=num_workers,
+        strict_plugins=strict_plugins,
+        plugin_timeout=plugin_timeout,
     )
     exported = experiment.export(config, out)
     say(f"{exported.rows} adapters x {exported.columns} features in {out}")

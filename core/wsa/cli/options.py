@@ -14,7 +14,17 @@ Dataset = Annotated[
         "files or one written by datasets, Parquet, or a hub id; NAME#SPLIT takes one split."
     ),
 ]
-Plugins = Annotated[str, typer.Option(help="Plugins by name, with commas, or all.")]
+Plugins = Annotated[
+    str,
+    typer.Option(help="Plugins by name, with commas, or all; NAME(parameter=value) sets one."),
+]
+StrictPlugins = Annotated[
+    bool, typer.Option("--strict-plugins", help="Stop at the first plugin that fails.")
+]
+PluginTimeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds a shard may take a plugin that is not wsa's, in its own process."),
+]
 View = Annotated[
     str,
     typer.Option(help="factors: the stored matrices. delta: each module's update. Or both."),

@@ -1,45 +1,85 @@
-"""`wsa plugins`: what is installed, listed without importing any of it."""
+"""`wsa plugins`: what is installed, listed without importing any of it; new ones, and checks."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from wsa.cli import options
+from wsa.errors import EXIT_SOME_FAILED
 
-if TYPE_CHECKING:
-    from wsa.registry import Plugin
+COLUMNS = ("name", "version", "distribution", "representations", "status")
+
+plugins = typer.Typer(invoke_without_command=True, help="List, check and begin plugins.")
 
 
-def plugins(
+@plugins.callback()
+def ls(
+    context: typer.Context,
     load: Annotated[
-        bool, typer.Option("--load", help="Import each one: representations, versions, status.")
+        bool, typer.Option("--load", help="Import each: representations, parameters, columns.")
     ] = False,
     json: options.Json = False,
+    strict_plugins: options.StrictPlugins = False,
 ) -> None:
-    """List installed plugins."""
-    from wsa import registry
+    """List installed plugins; a broken one says why in its status.
+
+    WSA_PLUGINS=a,b in the environment allows these and no other to be loaded, empty none.
+    """
+    if context.invoked_subcommand:
+        return
+    from wsa import listing
     from wsa.storage import to_json
 
-    rows = [asdict(plugin) | (_loaded(plugin) if load else {}) for plugin in registry.installed()]
+    rows = listing.loaded() if load else listing.listed()
     if json:
         print(to_json(rows), end="")
-        return
-    _print(rows)
+    else:
+        _print(rows)
+    if strict_plugins:
+        listing.refuse_broken(rows)
 
 
-def _loaded(plugin: Plugin) -> dict[str, Any]:
-    from wsa import registry
-    from wsa.errors import PluginFailure
+@plugins.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The word after --plugins: a-z, 0-9 and _.")],
+    out: Annotated[Path | None, typer.Option(help="The folder to write. [wsa-NAME]")] = None,
+    kernel: Annotated[
+        bool, typer.Option("--kernel", help="With a Triton kernel, its reference and its bench.")
+    ] = False,
+) -> None:
+    """Begin a plugin: a package that pip installs and whose own tests pass."""
+    from wsa import scaffold
 
-    try:
-        offers = registry.load(plugin)
-    except PluginFailure as problem:
-        return {"representations": [], "status": str(problem)}
-    found = [f"{offer.name} v{offer.representation.version}" for offer in offers]
-    return {"representations": found, "status": "ok"}
+    print(scaffold.make(name, out, kernel))
+
+
+@plugins.command()
+def check(
+    name: Annotated[str, typer.Argument(help="A plugin; NAME(parameter=value) sets one.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Also describe the first adapters of a population.")
+    ] = None,
+    view: Annotated[str, typer.Option(help="factors, delta or both. [all it describes]")] = "",
+    device: options.Device = "cpu",
+    json: options.Json = False,
+) -> None:
+    """Hold a plugin's representations to every promise; exit code 1 where one is not kept."""
+    from dataclasses import asdict
+
+    from wsa.conformance.session import plugin_verdicts
+    from wsa.storage import to_json
+
+    found = plugin_verdicts(name, dataset, options.words(view), device)
+    if json:
+        print(to_json([{"representation": of} | asdict(each) for of, each in found]), end="")
+    else:
+        for of, each in found:
+            print(f"{of} {each.view} {each.check}: {each.status} {each.detail}".rstrip())
+    if any(each.status == "failed" for _, each in found):
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -49,9 +89,28 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from wsa.cli.table import print_table
 
     table = Table()
-    for name in rows[0] if rows else ():
-        table.add_column(name)
+    columns = [name for name in COLUMNS if rows and name in rows[0]]
+    for name in columns:
+        table.add_column(name, overflow="fold")
     for row in rows:
-        cells = (", ".join(v) if isinstance(v, list) else str(v) for v in row.values())
-        table.add_row(*(escape(cell) for cell in cells))
+        table.add_row(*(escape(_cell(row, name)) for name in columns))
     print_table(table)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    if name == "representations":
+        return "\n".join(_told(each) for each in row[name])
+    if name == "status":
+        return "; ".join([row[name], *row.get("notes", [])])
+    return str(row[name])
+
+
+def _told(representation: dict[str, Any]) -> str:
+    """Write `spectral v2 (top: int = 10), factors 40, delta 40 columns a layer`."""
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in representation["parameters"].items())
+    counts = ", ".join(
+        f"{view} {'?' if count is None else f'{count:g}'}"
+        for view, count in representation["columns"].items()
+    )
+    head = f"{representation['name']} v{representation['version']}"
+    return f"{head}{f' ({parameters})' if parameters else ''}, {counts} columns a layer"

@@ -9,6 +9,7 @@ import typer
 
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED
+from wsa.parameters import words
 
 
 def run(
@@ -56,6 +57,8 @@ def run(
     verify: options.Verify = False,
     device: options.Device = "auto",
     num_workers: options.NumWorkers = 4,
+    strict_plugins: options.StrictPlugins = False,
+    plugin_timeout: options.PluginTimeout = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, do nothing.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Throw away what the run folder holds.")
@@ -71,7 +74,7 @@ def run(
 
     config = experiment.RunConfig(
         dataset=dataset,
-        plugins=options.words(plugins),
+        plugins=words(plugins),
         layer_sets=options.words(layer_sets),
         view=options.words(view),
         num_runs=num_runs,
@@ -100,6 +103,8 @@ def run(
         verify=verify,
         device=device,
         num_workers=num_workers,
+        strict_plugins=strict_plugins,
+        plugin_timeout=plugin_timeout,
         restart=restart,
     )
     if dry_run:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from wsa.experiment.config import RunConfig
 from wsa.experiment.export import export
+from wsa.experiment.features import FeatureTable, extract
 from wsa.experiment.forecast import Forecast, forecast
 from wsa.experiment.preparation import Prepared, prepare
 from wsa.experiment.tasks import Summary, run
 
 __all__ = [
+    "FeatureTable",
     "Forecast",
     "Prepared",
     "RunConfig",
     "Summary",
     "export",
+    "extract",
     "forecast",
     "prepare",
     "run",

@@ -15,7 +15,7 @@ QUICK_RUNS = 3
 # What may differ between a run and its resumption: where things lie, how fast it goes, and the
 # conditions, which every task records for itself.
 _FREE = {"output_dir", "cache_dir", "cache_features", "num_workers", "restart"}
-_FREE |= {"device", "amp", "compile", "verify"}
+_FREE |= {"device", "amp", "compile", "verify", "strict_plugins", "plugin_timeout"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,8 @@ class RunConfig:
     cache_dir: Path | None = field(default=None, compare=False)
     cache_features: bool = True
     restart: bool = False
+    strict_plugins: bool = False
+    plugin_timeout: float | None = None
 
     def __post_init__(self) -> None:
         _need(
@@ -65,6 +67,8 @@ class RunConfig:
         _need(0 < self.sample_layers <= 1, "sample_layers", self.sample_layers, "in (0, 1]")
         _need(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1")
         _need(self.num_workers >= 1, "num_workers", self.num_workers, "at least 1")
+        sound = self.plugin_timeout is None or self.plugin_timeout > 0
+        _need(sound, "plugin_timeout", self.plugin_timeout, "seconds above 0")
         _need(bool(self.layer_sets), "layer_sets", self.layer_sets, "at least one name")
         devices = ("auto", "cpu", "cuda")
         _need(self.device in devices, "device", self.device, ", ".join(devices))

@@ -12,7 +12,7 @@ from wsa.errors import PluginFailure, WsaError, differences
 from wsa.experiment.config import RunConfig
 from wsa.experiment.folder import RunFolder
 from wsa.experiment.preparation import prepare_extraction
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 
 
 def explain(run: Path, cache_dir: Path | None) -> list[dict[str, Any]]:

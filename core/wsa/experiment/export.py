@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wsa.errors import PluginFailure, WsaError
+from wsa.experiment.offers import refuse_failures
 from wsa.experiment.preparation import prepare_extraction
 from wsa.experiment.soundness import settle
 from wsa.progress import say
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsa.experiment.config import RunConfig
-    from wsa.extract import Extraction, Request
+    from wsa.experiment.offers import Given
+    from wsa.extraction import Extraction, Request
     from wsa.population.population import Span
 
 
@@ -44,21 +46,28 @@ def export(config: RunConfig, out: Path) -> Exported:
     representations are asked for. Adapters that are not finite have no features: null in Parquet,
     NaN in .npz.
     """
-    extraction, requests, failures = prepare_extraction(config)
+    table, failures = computed(config)
+    with replaced(out) as partial:
+        (_write_npz if out.suffix == ".npz" else _write_parquet)(table, partial)
+    return Exported(table.extraction.population.count, len(table.names()), failures)
+
+
+def computed(config: RunConfig, given: Given = ()) -> tuple[Table, dict[str, str]]:
+    """Return the features of what is asked for, and the plugins that failed instead."""
+    extraction, requests, failures = prepare_extraction(config, given)
     extraction.ensure()
     settle(extraction, config)
     say(extraction.account())
+    refuse_failures(config, extraction)
     failures |= {each.name: text for each, text in extraction.failures.items()}
-    table = _Table(extraction, [r for r in requests if _works(extraction, r, failures)])
+    table = Table(extraction, [r for r in requests if _works(extraction, r, failures)])
     if not table.requests:
         raise PluginFailure(f"no features to write: {'; '.join(failures.values())}")
-    with replaced(out) as partial:
-        (_write_npz if out.suffix == ".npz" else _write_parquet)(table, partial)
-    return Exported(extraction.population.count, len(table.names()), failures)
+    return table, failures
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """The features of several requests side by side, a shard at a time."""
 
     extraction: Extraction
@@ -109,7 +118,7 @@ def _works(extraction: Extraction, request: Request, failures: dict[str, str]) -
     return request.name not in failures
 
 
-def _write_parquet(table: _Table, path: Path) -> None:
+def _write_parquet(table: Table, path: Path) -> None:
     labels, names = table.labels(), table.names()
     kinds = [*labels.schema, *(pa.field(name, pa.float32()) for name in names)]
     # dictionaries save nothing on floats, and statistics double the footer of a wide table
@@ -121,7 +130,7 @@ def _write_parquet(table: _Table, path: Path) -> None:
             writer.write_table(pa.table([*head, *features], schema=pa.schema(kinds)))
 
 
-def _write_npz(table: _Table, path: Path) -> None:
+def _write_npz(table: Table, path: Path) -> None:
     labels = table.labels()
     arrays: dict[str, Any] = {
         f"label/{name}": _plain(labels.column(name)) for name in labels.column_names

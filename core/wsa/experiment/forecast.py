@@ -17,7 +17,7 @@ from wsa.progress import amount, clock, say
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
     from wsa.experiment.plan import Task
-    from wsa.extract import Extraction, Request
+    from wsa.extraction import Extraction, Request
 
 # What early stopping leaves of --max-epochs on the populations measured so far.
 USUAL_EPOCHS = 45

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wsa.extract import Request
+from wsa.extraction import Request
 from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ class Task:
     @property
     def name(self) -> str:
         """Return `representation@layer set.view`, the stem of the task's file."""
-        return f"{self.representation}@{file_word(self.layer_set)}.{self.view}"
+        name = self.representation
+        # parameters bring what no file name may have
+        word = file_word(name) if "(" in name else name
+        return f"{word}@{file_word(self.layer_set)}.{self.view}"
 
 
 def plan_tasks(

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from wsa import registry
 from wsa.cache import Cache, Memory, Store, default_cache_dir
-from wsa.errors import EnvironmentProblem, PluginFailure, WsaError
+from wsa.errors import EnvironmentProblem
 from wsa.experiment.labels import Labels, read_labels
+from wsa.experiment.offers import load_offers, requests_of, say_changed_sources
 from wsa.experiment.plan import Task, plan_tasks
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
+from wsa.isolation import Isolation
 from wsa.population.source import open_population
-from wsa.progress import say
-from wsa.registry import Offer
-from wsa.representation import Composite
 from wsa.train import Split, TrainConfig, make_split
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
+    from wsa.experiment.offers import Given
     from wsa.population.population import Population
 
 SPLIT_SEED = 42
@@ -44,10 +43,10 @@ class Prepared:
         return self.extraction.population
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig, given: Given = ()) -> Prepared:
     """Load plugins, open the population, choose the tasks; raises WsaError for bad input."""
     train_config(config)
-    extraction, wanted, failures = prepare_extraction(config)
+    extraction, wanted, failures = prepare_extraction(config, given)
     population = extraction.population
     labels = read_labels(population, config.label)
     layers = {view: population.catalogue.layers(view) for view in config.view}
@@ -65,22 +64,27 @@ def split_labels(labels: Labels, digests: Sequence[str], usable: np.ndarray) -> 
 
 
 def prepare_extraction(
-    config: RunConfig,
+    config: RunConfig, given: Given = ()
 ) -> tuple[Extraction, list[Request], dict[str, str]]:
-    """Return what to extract, the requests that were asked for, and the plugins that failed."""
+    """Return what to extract, the requests that were asked for, and the plugins that failed.
+
+    Representations that are `given` as objects take the place of the configuration's plugins.
+    """
     device = choose_device(config.device)
-    offers, parts, failures = load_offers(config.plugins)
+    found = load_offers(config.plugins, given, config.strict_plugins)
     population = open_population(config.dataset, config.reading)
     for view in config.view:
         population.catalogue.layers(view)
-    wanted = [Request(view, offer) for view in config.view for offer in offers]
-    needed = [Request(view, offer) for view in config.view for offer in parts]
+    wanted = requests_of(found.offers, config.view)
+    needed = requests_of(found.parts, config.view)
     # on CUDA what is not fused is compiled anyway
     compiled = "compiled" if device.type == "cpu" else None
     backend = {True: compiled, False: "reference", None: None}[config.compile]
-    store = open_store(config)
-    extraction = Extraction(population, wanted + needed, store, device, backend, config.verify)
-    return extraction, wanted, failures
+    isolation, store = Isolation(config.plugin_timeout), open_store(config)
+    asked = wanted + needed
+    extraction = Extraction(population, asked, store, device, backend, config.verify, isolation)
+    say_changed_sources(found.offers + found.parts, extraction.store)
+    return extraction, wanted, found.failures
 
 
 def open_store(config: RunConfig) -> Store:
@@ -88,21 +92,6 @@ def open_store(config: RunConfig) -> Store:
     if not config.cache_features:
         return Memory()
     return Cache(config.cache_dir or default_cache_dir())
-
-
-def load_offers(names: Sequence[str]) -> tuple[list[Offer], list[Offer], dict[str, str]]:
-    """Load plugins by name: what they offer, the parts composites need beside, who failed."""
-    failures: dict[str, str] = {}
-    offers = _load(registry.named(names), failures)
-    composites = [each.representation for each in offers]
-    wanted = [part for each in composites if isinstance(each, Composite) for part in each.parts]
-    here = {plugin.name for plugin in registry.installed()} - {offer.name for offer in offers}
-    missing = [part for part in dict.fromkeys(wanted) if part in here]
-    parts = _load(registry.named(missing), failures) if missing else []
-    if not offers:
-        raise PluginFailure(f"no plugin left to run: {'; '.join(failures.values())}")
-    _refuse_same_names(offers + parts)
-    return offers, parts, failures
 
 
 def choose_device(name: str) -> torch.device:
@@ -125,26 +114,3 @@ def train_config(config: RunConfig) -> TrainConfig:
         amp=config.amp,
         compile=config.compile,
     )
-
-
-def _load(plugins: Sequence[registry.Plugin], failures: dict[str, str]) -> list[Offer]:
-    offers = []
-    for plugin in plugins:
-        try:
-            offers += registry.load(plugin)
-        except PluginFailure as problem:
-            failures[plugin.name] = str(problem)
-            say(f"{problem}; the others go on")
-    return offers
-
-
-def _refuse_same_names(offers: Sequence[Offer]) -> None:
-    owners: dict[str, Offer] = {}
-    for offer in offers:
-        other = owners.setdefault(offer.name, offer)
-        if other is not offer:
-            raise WsaError(
-                f"plugins {other.plugin.name!r} ({other.plugin.distribution}) and "
-                f"{offer.plugin.name!r} ({offer.plugin.distribution}) both offer "
-                f"{offer.name!r}; name only one of them"
-            )

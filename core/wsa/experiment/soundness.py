@@ -13,7 +13,7 @@ from wsa.progress import say
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
-    from wsa.extract import Extraction
+    from wsa.extraction import Extraction
 
 NOT_FINITE = "its weights, or its scale, are not finite"
 

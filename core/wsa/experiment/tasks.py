@@ -12,17 +12,19 @@ import torch
 
 from wsa.errors import PluginFailure
 from wsa.experiment.folder import RunFolder
+from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
 from wsa.experiment.soundness import firsts, settle
-from wsa.extract import Extraction, Features, Request
+from wsa.extraction import Extraction, Features, Request
 from wsa.progress import Progress, progress, say
 from wsa.storage import canonical_digest, to_json
 from wsa.train import CONDITIONS, Outcome, Run, Split, train
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
+    from wsa.experiment.offers import Given
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,23 @@ class Summary:
     extraction: Extraction
 
 
-def run(config: RunConfig) -> Summary:
+def run(config: RunConfig | None = None, *, representations: Given = (), **knobs: Any) -> Summary:
     """Run an experiment, or what is left of it, and write its results.
 
-    `results["failures"]` names every plugin that failed; the others are finished all the same.
+    The knobs are `RunConfig`'s. `representations`, objects such as `Spectral(top=20)`, take the
+    place of plugins by name. `results["failures"]` names every plugin that failed; the others are
+    finished all the same.
     """
+    config = configured(config, representations, knobs)
     folder = RunFolder(config.folder())
     if not config.restart:
         folder.refuse_another(config.decisive())
-    prepared = prepare(config)
+    prepared = prepare(config, representations)
     with folder.opened(config.decisive(), config.restart):
         started = time.monotonic()
         prepared.extraction.ensure()
         settle(prepared.extraction, config)
+        refuse_failures(config, prepared.extraction)
         say(prepared.extraction.account())
         folder.record("features", account=prepared.extraction.account())
         extracted = time.monotonic()

@@ -45,7 +45,8 @@ def file_population(root: Path, reading: Reading) -> FilePopulation:
         raise WsaError(f"{root} holds no adapter that can be read; {len(refused)} are refused")
     agreed = agree(members, reading.common_modules)
     ordered = in_groups(agreed.members, agreed.modules)
-    labelled = label(ordered, root if root.is_dir() else root.parent, reading)
+    everyone = [each.name for each in found]
+    labelled = label(ordered, root if root.is_dir() else root.parent, reading, everyone)
     refused += [*agreed.refused, *labelled.refused]
     tell(refused)
     if refused and not reading.skip_bad:

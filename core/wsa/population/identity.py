@@ -45,6 +45,11 @@ class Identity:
         """Return the identity of a shard just read."""
         return cls(tuple(shard.digests), tuple((~shard.valid).nonzero()[0].tolist()))
 
+    def edited(self, before: Identity) -> list[int]:
+        """Return the rows whose weights are no longer those of an earlier identity."""
+        pairs = zip(self.digests, before.digests, strict=True)
+        return [row for row, (now, then) in enumerate(pairs) if now != then]
+
     @cached_property
     def digest(self) -> str:
         """Return one digest of all rows, in order."""

@@ -43,14 +43,17 @@ def metadata_key(reading: Reading) -> str | None:
     return key
 
 
-def label(members: Sequence[Member], root: Path, reading: Reading) -> Labelled:
+def label(
+    members: Sequence[Member], root: Path, reading: Reading, everyone: Sequence[str]
+) -> Labelled:
     """Give every member its labels; those that are missing are null.
 
+    `everyone` names all files that were found: a table may label those that are not members.
     Raises WsaError where there is no source of labels to read, or several.
     """
     names = pa.array([member.name for member in members], pa.string())
     if reading.label_from is None:
-        return _from_table(members, names, root)
+        return _from_table(names, root, everyone)
     values = [_value(member, reading.label_from) for member in members]
     missing = [m.name for m, value in zip(members, values, strict=True) if value is None]
     table = pa.table({ADAPTER: names, reading.label: _typed(values)})
@@ -76,7 +79,7 @@ def _typed(values: Sequence[str | None]) -> pa.Array:
     return texts
 
 
-def _from_table(members: Sequence[Member], names: pa.Array, root: Path) -> Labelled:
+def _from_table(names: pa.Array, root: Path, everyone: Sequence[str]) -> Labelled:
     present = [root / name for name in TABLES if (root / name).is_file()]
     if len(present) > 1:
         told = ", ".join(path.name for path in present)
@@ -90,7 +93,10 @@ def _from_table(members: Sequence[Member], names: pa.Array, root: Path) -> Label
             f"{present[0]} needs a column that names the adapter ({', '.join(NAMES)}); found "
             f"{', '.join(table.column_names)}"
         )
-    rows, refused = _matched(members, table.column(column).to_pylist(), present[0].name)
+    found, refused = _matched(everyone, table.column(column).to_pylist(), present[0].name)
+    rows = [found.get(name) for name in names.to_pylist()]
+    lost = [name for name, row in zip(names.to_pylist(), rows, strict=True) if row is None]
+    refused += [Refused(name, f"{present[0].name} has no row for it") for name in lost]
     chosen = table.drop_columns([column]).take(pa.array(rows, pa.int64()))
     if ADAPTER in chosen.column_names:
         chosen = chosen.drop_columns([ADAPTER])
@@ -110,39 +116,35 @@ def _read(path: Path) -> pa.Table:
 
 
 def _matched(
-    members: Sequence[Member], told: Sequence[object], where: str
-) -> tuple[list[int | None], list[Refused]]:
-    """Return the table's row of every member; rows of nobody and members without are refused."""
-    place = _places(members)
-    rows: list[int | None] = [None] * len(members)
-    refused, strangers = [], []
-    for row, name in enumerate(told):
-        index = place.get(_trimmed(str(name)))
-        if index is None:
-            strangers.append(str(name))
-        elif rows[index] is not None:
-            raise WsaError(f"{where} names {str(name)!r} twice; an adapter needs one row")
+    names: Sequence[str], told: Sequence[object], where: str
+) -> tuple[dict[str, int], list[Refused]]:
+    """Return the table's row of every file by name; rows of nobody are refused."""
+    place = _places(names)
+    rows: dict[str, int] = {}
+    strangers = []
+    for row, each in enumerate(told):
+        name = place.get(_trimmed(str(each)))
+        if name is None:
+            strangers.append(str(each))
+        elif name in rows:
+            raise WsaError(f"{where} names {str(each)!r} twice; an adapter needs one row")
         else:
-            rows[index] = row
-    if strangers:
-        told = f"it names adapters that are not there: {examples(strangers)}"
-        refused.append(Refused(where, told))
-    reason = f"{where} has no row for it"
-    lost = [members[i].name for i, row in enumerate(rows) if row is None]
-    return rows, [*refused, *(Refused(name, reason) for name in lost)]
+            rows[name] = row
+    told_of = f"it names adapters that are not there: {examples(strangers)}"
+    return rows, [Refused(where, told_of)] if strangers else []
 
 
-def _places(members: Sequence[Member]) -> Mapping[str, int]:
-    """Return each member's index by every name a table may call it, where only one has it."""
-    found: dict[str, set[int]] = {}
-    for index, member in enumerate(members):
-        path = PurePosixPath(_trimmed(member.name))
+def _places(names: Sequence[str]) -> Mapping[str, str]:
+    """Return each file's name by every name a table may call it, where only one has it."""
+    found: dict[str, set[str]] = {}
+    for name in names:
+        path = PurePosixPath(_trimmed(name))
         # peft and diffusers name every file alike: the folder is the adapter's name there
-        for name in {str(path), path.name, str(path.parent), path.parent.name} - {"", "."}:
-            found.setdefault(name, set()).add(index)
-    exact = {_trimmed(member.name): {index} for index, member in enumerate(members)}
-    unique = {name: indices for name, indices in (found | exact).items() if len(indices) == 1}
-    return {name: next(iter(indices)) for name, indices in unique.items()}
+        for each in {str(path), path.name, str(path.parent), path.parent.name} - {"", "."}:
+            found.setdefault(each, set()).add(name)
+    exact = {_trimmed(name): {name} for name in names}
+    unique = {each: owners for each, owners in (found | exact).items() if len(owners) == 1}
+    return {each: next(iter(owners)) for each, owners in unique.items()}
 
 
 def _trimmed(name: str) -> str:

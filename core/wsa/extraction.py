@@ -1,8 +1,9 @@
-"""Extract: population x representations -> cache, each shard read once for all of them."""
+"""Extraction: population x representations -> cache, each shard read once for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsa import parameters
 from wsa.cache import KEY_SCHEME, Cache, Store
-from wsa.contract import held_to_contract, named_columns
+from wsa.contract import named_columns
 from wsa.errors import PluginFailure
+from wsa.isolation import Isolation
 from wsa.population.batch import Batch
 from wsa.population.identity import Identity, IdentityMemo
 from wsa.progress import Progress, progress, say
@@ -55,6 +58,7 @@ class Extraction:
     device: torch.device
     backend: str | None = None
     verify: bool = False  # read every shard, whatever is remembered of its files
+    isolation: Isolation = field(default_factory=Isolation)
     failures: dict[Request, str] = field(default_factory=dict)
     identities: dict[int, Identity] = field(default_factory=dict)
     computed: int = 0
@@ -66,6 +70,7 @@ class Extraction:
         self.population.pinned = self.device.type == "cuda"
         self._columns: dict[Request, list[Column]] = {}
         self._columns_digests: dict[Request, str] = {}
+        self._committed: dict[Request, list[str]] = {}
         directory = self.store.identities if isinstance(self.store, Cache) else None
         self.memo = IdentityMemo(directory, self.population) if directory else None
 
@@ -78,7 +83,7 @@ class Extraction:
             self._try_columns(request)
         waiting = [span for span in self.population.ranges() if not self._complete(*span)]
         total = sum(stop - start for start, stop in waiting)
-        with progress("features", total, "adapters") as bar:
+        with progress("features", total, "adapters") as bar, closing(self.isolation):
             for shard in self.population.shards(waiting):
                 self._visit(shard, bar)
         for request, problem in self.failures.items():
@@ -138,7 +143,7 @@ class Extraction:
             "view": request.view,
             "representation": representation.name,
             "version": representation.version,
-            "parameters": getattr(representation, "parameters", {}),
+            "parameters": parameters.changed(representation),
             "distribution": f"{plugin.distribution} {plugin.version}",
             "columns": self._columns_digests[request],
             "dtype": str(dtype).removeprefix("torch."),
@@ -199,7 +204,8 @@ class Extraction:
         if self.memo:
             before = self.memo.recall(*shard.span)
             if before is not None and before != found:
-                say(_told_edit(self.population, shard, before))
+                names = [self.population.name(shard.start + row) for row in found.edited(before)]
+                say(f"edited without a new size or time: {', '.join(names)}; described anew")
             self.memo.remember(shard)
         return found
 
@@ -211,9 +217,10 @@ class Extraction:
             batch = batches.get(request.view) or self._batch(shard, request.view)
             batches[request.view] = batch
             try:
-                values = held_to_contract(request.offer.representation, batch)
+                values = self.isolation.features(request.offer, batch)
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
+                self._withdraw(request)
                 if not batch.intact():
                     shard = self.population.read(*shard.span)
                     batches.clear()
@@ -230,8 +237,16 @@ class Extraction:
         valid = torch.from_numpy(shard.valid)
         kept = torch.where(valid[:, None], values.cpu(), torch.zeros(()))
         inputs = self.key_inputs(request, shard.span, identity)
-        self.bytes_written += self.store.commit(canonical_digest(inputs), kept, inputs)
+        key = canonical_digest(inputs)
+        self.bytes_written += self.store.commit(key, kept, inputs)
+        self._committed.setdefault(request, []).append(key)
         self.computed += 1
+
+    def _withdraw(self, request: Request) -> None:
+        """Remove what a plugin that failed wrote before it did: none of its output is kept."""
+        for key in self._committed.pop(request, []):
+            self.store.remove(key)
+            self.computed -= 1
 
     def _shard_features(self, request: Request, span: Span) -> Tensor:
         self._raise_failure(request)
@@ -277,12 +292,3 @@ class Extraction:
             if name not in known:
                 raise PluginFailure(f"{composite.name!r} needs {name!r}, which did not load")
         return [known[name] for name in composite.parts]
-
-
-def _told_edit(population: Population, shard: Shard, before: Identity) -> str:
-    changed = [
-        population.name(shard.start + row)
-        for row, (old, new) in enumerate(zip(before.digests, shard.digests, strict=True))
-        if old != new
-    ]
-    return f"edited without a new size or time: {', '.join(changed)}; their features are made anew"

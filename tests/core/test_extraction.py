@@ -8,10 +8,10 @@ from tests.conftest import PLUGIN, InstallPlugin, MakeDataset
 from tests.core.test_identity import INPUTS
 
 from wsa.cache import Cache, Memory
-from wsa.errors import PluginFailure
+from wsa.errors import PluginFailure, WsaError
 from wsa.experiment.config import RunConfig
 from wsa.experiment.preparation import prepare_extraction
-from wsa.extract import Extraction, Request
+from wsa.extraction import Extraction, Request
 
 
 def prepared(folder: Path, cache: Path | None, plugins: str, view: str = "factors") -> Extraction:
@@ -266,3 +266,68 @@ def test_a_weight_that_is_not_finite_changes_no_other_row(
         other = spoilt.features(request(spoilt, name)).values
         assert torch.equal(one[spoilt.valid()], other[spoilt.valid()])
         assert not other[3].any()
+
+
+def test_a_parameter_misses_and_its_default_does_not(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    folder, cache = make_dataset(n=4), tmp_path / "cache"
+    assert extracted(folder, cache, "spectral").computed == 1
+    assert extracted(folder, cache, "spectral(top=10)").computed == 0
+    twenty = extracted(folder, cache, "spectral(top=20)")
+    assert twenty.computed == 1
+    asked = request(twenty, "spectral(top=20)")
+    assert twenty.features(asked).values.shape == (4, 16 * 70)
+    assert twenty.key_inputs(asked, (0, 4), twenty.identities[0])["parameters"] == {"top": 20}
+
+
+def test_a_plugin_that_fails_late_leaves_nothing_in_the_cache(
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    install_plugin: InstallPlugin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wsa.population.population.SHARD_ADAPTERS", 4)
+    body = "return batch.flat[:, :16].clone() / (len(batch) - 2)"
+    install_plugin("tires", body=body)
+    extraction = extracted(make_dataset(n=10), tmp_path / "cache", "stats,tires")
+    assert "needed finite features" in extraction.failures[request(extraction, "tires")]
+    kept = {record["inputs"]["representation"] for _, record in Cache(tmp_path / "cache").records()}
+    assert kept == {"stats"}
+    assert extraction.computed == 3
+
+
+def test_two_plugins_that_offer_one_representation_stop_no_other(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin
+) -> None:
+    source = PLUGIN.format(name="stats", version=1, body="return None")
+    install_plugin("copycat", source=source)
+    extraction = extracted(make_dataset(n=4), tmp_path / "cache", "copycat,stats,profile")
+    assert [each.name for each in extraction.requests] == ["profile (view factors)"]
+
+
+def test_a_representation_of_one_view_is_left_out_of_the_other(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin
+) -> None:
+    source = PLUGIN.format(name="narrow", version=1, body="return batch.flat[:, :8].clone()")
+    install_plugin("narrow", source=source.replace("version = 1", "version = 1; views = ['delta']"))
+    folder = make_dataset(n=4)
+    both = prepared(folder, None, "narrow,stats")
+    assert [each.name for each in both.requests] == ["stats (view factors)"]
+    assert len(extracted(folder, None, "narrow", "delta").requests) == 1
+    with pytest.raises(WsaError, match="'narrow' needs --view delta"):
+        prepared(folder, None, "narrow")
+
+
+def test_a_changed_source_is_said_until_the_version_changes(
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    install_plugin: InstallPlugin,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, cache = make_dataset(n=4), tmp_path / "cache"
+    for body in ("return batch.flat[:, :16].clone()", "return batch.flat[:, 1:17].clone()"):
+        install_plugin("given", body=body)
+        extraction = extracted(folder, cache, "given")
+    assert extraction.computed == 0
+    assert "given (dist-given): its source has changed" in capsys.readouterr().err

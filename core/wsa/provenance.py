@@ -1,0 +1,84 @@
+"""Provenance: which distribution a representation comes from, and whether its source changed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from wsa import parameters, registry
+from wsa.errors import WsaError
+from wsa.registry import Offer, Plugin
+from wsa.representation import Composite, Representation
+from wsa.storage import canonical_digest, digest, seal, unseal, write_bytes
+
+UNPACKAGED = "unpackaged"
+
+
+def offer_of(given: Representation | Composite) -> Offer:
+    """Return the offer a representation makes that came as an object, not by a plugin's name.
+
+    Raises WsaError for what is no representation, and for a parameter of another kind.
+    """
+    if not isinstance(given, Representation | Composite) or isinstance(given, type):
+        raise WsaError(
+            f"representations needs objects with name, version, columns(layers) and "
+            f"extract(batch); got {given!r}"
+        )
+    parameters.refuse_mistyped(given)
+    return Offer(given, _plugin_of(given))
+
+
+def source_digest(representation: object) -> str | None:
+    """Return a digest of the source a representation is written in; None where there is none.
+
+    That is its module, and where the module is a package's own, every module of the package.
+    """
+    module = sys.modules.get(type(representation).__module__)
+    path = getattr(module, "__file__", None)
+    if path is None:
+        return None
+    file = Path(path)
+    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return canonical_digest([digest(each.read_bytes()) for each in files if each.is_file()])
+
+
+def source_changed(offer: Offer, folder: Path) -> bool:
+    """Tell whether a representation's source changed while its version stayed.
+
+    What is remembered is the source that first wrote to the cache under that version.
+    """
+    found = source_digest(offer.representation)
+    if found is None or isinstance(offer.representation, Composite):
+        return False
+    # without the parameters: one source computes them all
+    path = folder / f"{canonical_digest([offer.representation.name, offer.told])}.sealed"
+    before = unseal(path.read_bytes()) if path.exists() else None
+    if before is None:
+        write_bytes(path, seal(found.encode()))
+    return before is not None and before.decode() != found
+
+
+def _plugin_of(given: Representation | Composite) -> Plugin:
+    """Find the installed plugin, or else the distribution, whose module defines a class."""
+    module = type(given).__module__
+    arguments = parameters.changed(given)
+    for plugin in registry.everything():
+        if plugin.module == module and not plugin.refused:
+            return replace(plugin, arguments=arguments)
+    owners = importlib.metadata.packages_distributions().get(module.split(".")[0], ["wsa"])
+    if module != "__main__" and owners != ["wsa"]:
+        version = importlib.metadata.version(owners[0])
+        return Plugin(given.name, module, owners[0], version, arguments=arguments)
+    # nobody raises the version of a class in a notebook: its own source stands in for one
+    return Plugin(given.name, module, UNPACKAGED, _own_source(given), arguments=arguments)
+
+
+def _own_source(given: object) -> str:
+    try:
+        text = inspect.getsource(type(given))
+    except (OSError, TypeError):
+        return "0"
+    return digest(text.encode())[:12]
