@@ -177,7 +177,9 @@ def test_a_diverged_seed_is_reported_with_finite_numbers(
     planted: Planted, small_config: SmallConfig
 ) -> None:
     outcome = learn(*planted(adapters=100), small_config(learning_rate=1e38, patience=2))
-    assert "seed 0: no epoch had a finite validation loss" in outcome.warnings[0]
+    assert "seed 0 failed at epoch 1: its loss is no number" in outcome.warnings[0]
+    assert outcome.runs[0]["failed_epoch"] == 1
+    assert any("no epoch had a finite validation loss" in each for each in outcome.warnings)
     json.dumps(outcome.to_json(), allow_nan=False)
 
 

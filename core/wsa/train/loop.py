@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from wsa.errors import WsaError, differences
 from wsa.progress import say
 from wsa.train import checkpoint as checkpoints
+from wsa.train.goal import REGRESSION, as_goal
 from wsa.train.outcome import collect
 from wsa.train.parts import arrange
 from wsa.train.trainer import Trainer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsa.train.config import TrainConfig
+    from wsa.train.goal import Goal
     from wsa.train.outcome import Outcome, Run
     from wsa.train.split import Split
 
@@ -30,22 +33,26 @@ def train(
     labels: Tensor,
     split: Split,
     runs: Sequence[Run],
-    classes: int,
+    goal: Goal | int,
     config: TrainConfig,
     checkpoint: Path | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
+    columns: Sequence[Sequence[int]] | None = None,
 ) -> Outcome:
-    """Train S runs on [N, D] float32 features and [N] int64 labels, on the features' device.
+    """Train S runs on [N, D] float32 features and [N] labels, on the features' device.
 
-    With a `checkpoint` path a killed training goes on where it was; the caller removes the file
-    once the outcome is safe. `on_epoch(epoch, max_epochs)` is called after each epoch.
+    Labels are int64 for classes and levels, float64 for a number. With a `checkpoint` path a killed
+    training goes on where it was; the caller removes the file once the outcome is safe.
+    `on_epoch(epoch, max_epochs)` is called after each epoch. With `columns`, run s reads only those
+    of the D columns that `columns[s]` names.
     """
-    _check(features, labels, split, runs, classes)
-    standard, parts = arrange(features, labels, split, runs)
+    goal = fitted(as_goal(goal), labels, split)
+    check(features, labels, split, runs, goal)
+    standard, parts = arrange(features, labels, split, runs, columns)
     job = ""
     if checkpoint is not None:
-        job = checkpoints.fingerprint(features, labels, split, runs, classes, config)
-    trainer = Trainer(parts, runs, classes, config)
+        job = checkpoints.fingerprint(features, labels, split, runs, goal, config, columns)
+    trainer = Trainer(parts, runs, goal, config)
     sitting = _Sitting(trainer, checkpoint, job)
     while not trainer.done:
         trainer.run_epoch()
@@ -87,9 +94,17 @@ class _Sitting:
             say(f"training resumed under other conditions ({told}): its last digits may differ")
 
 
-def _check(
-    features: Tensor, labels: Tensor, split: Split, runs: Sequence[Run], classes: int
-) -> None:
+def fitted(goal: Goal, labels: Tensor, split: Split) -> Goal:
+    """Return the goal with the mean and spread of the training labels, where it is a number."""
+    if goal.kind != REGRESSION:
+        return goal
+    mine = labels[torch.as_tensor(split.train, device=labels.device)].double()
+    std = float(mine.std(correction=0))
+    return replace(goal, classes=1, mean=float(mine.mean()), std=std or 1.0)
+
+
+def check(features: Tensor, labels: Tensor, split: Split, runs: Sequence[Run], goal: Goal) -> None:
+    """Raise WsaError where features, labels and split do not belong together."""
     count = len(features)
     if features.dim() != 2 or features.dtype != torch.float32:
         shape = list(features.shape)
@@ -102,8 +117,22 @@ def _check(
     if not runs:
         raise WsaError("training needs at least one run; got none")
     mine = labels[torch.as_tensor(split.assignment >= 0, device=labels.device)]
+    if goal.kind == REGRESSION:
+        _check_numbers(mine)
+        return
+    classes = goal.classes
     if classes < 2 or int(mine.min()) < 0 or int(mine.max()) >= classes:
         raise WsaError(
             f"labels must lie in 0 .. {classes - 1} with at least two classes; "
             f"got {int(mine.min())} .. {int(mine.max())}"
+        )
+
+
+def _check_numbers(labels: Tensor) -> None:
+    if not torch.isfinite(labels).all():
+        raise WsaError("labels must be finite numbers; some are not: mark them as not usable")
+    if bool((labels == labels[0]).all()):
+        raise WsaError(
+            f"a regression needs labels that vary; all {len(labels)} are {float(labels[0]):g}; "
+            "name another column after --label"
         )
