@@ -29,7 +29,10 @@ class RunConfig:
     quick: bool = False
     sample_layers: float = 1.0
     limit: int | None = None
-    label: str = "category_label"
+    label: str = "category_label"  # one column, or several with commas
+    task: str | None = None
+    heads: tuple[str, ...] = ("mlp",)
+    splits: int = 1
     batch_size: int = 256
     hidden_dim: int = 512
     dropout: float = 0.5
@@ -57,6 +60,11 @@ class RunConfig:
         _need(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1")
         _need(self.num_workers >= 1, "num_workers", self.num_workers, "at least 1")
         _need(bool(self.layer_sets), "layer_sets", self.layer_sets, "at least one name")
+        _need(self.splits >= 1, "splits", self.splits, "at least 1")
+        _need(bool(self.heads), "heads", self.heads, "at least one name")
+        _need(bool(self.labels), "label", repr(self.label), "at least one column")
+        tasks = ("classes", "regression", "ordinal")
+        _need(self.task is None or self.task in tasks, "task", self.task, ", ".join(tasks))
         devices = ("auto", "cpu", "cuda")
         _need(self.device in devices, "device", self.device, ", ".join(devices))
 
@@ -64,6 +72,12 @@ class RunConfig:
     def runs(self) -> int:
         """S: how many seeds are trained in each task."""
         return min(self.num_runs, QUICK_RUNS) if self.quick else self.num_runs
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the label columns, each once."""
+        words = (word.strip() for word in self.label.split(","))
+        return tuple(dict.fromkeys(word for word in words if word))
 
     def decisive(self) -> dict[str, Any]:
         """Return what the results depend on, as JSON."""

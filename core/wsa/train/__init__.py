@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsa.train.config import CONDITIONS, TrainConfig
-from wsa.train.goal import CLASSES, KINDS, ORDINAL, REGRESSION, Goal
+from wsa.train.goal import CLASSES, KINDS, ORDINAL, PRIMARY, REGRESSION, Goal
 from wsa.train.heads import HEADS, MLP, fit_head, known_head
 from wsa.train.loop import train
 from wsa.train.metrics import majority, summarise
@@ -20,6 +20,7 @@ __all__ = [
     "MLP",
     "ORDINAL",
     "PARTS",
+    "PRIMARY",
     "REGRESSION",
     "Goal",
     "Outcome",
