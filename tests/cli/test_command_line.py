@@ -125,6 +125,8 @@ def test_extract_writes_rows_labels_and_named_columns_in_order(
         (["run", "--device", "cuda"], 3, "--device cuda needs a CUDA device"),
         (["extract", "--out", "features.xlsx"], 2, "--out needs a name ending in .parquet or .npz"),
         (["extract", "--out", "no/such/folder/f.npz"], 2, "--out needs a directory that exists"),
+        (["compare", "a", "b"], 2, "a is no run folder with results"),
+        (["compare", "a", "b", "--fail-if", "worse"], 2, "--fail-if needs METRIC<NUMBER"),
         (["cache", "prune"], 2, "needs --older-than DAYS, --max-bytes N or --all"),
         (["cache", "explain", "nowhere"], 2, "nowhere is no run folder"),
         (["zoo", "make", "zebras", "--out", "z"], 2, "zebras"),

@@ -11,6 +11,7 @@ import typer
 
 from wsa.cli.bench import bench
 from wsa.cli.cache import cache
+from wsa.cli.compare import compare
 from wsa.cli.extract import extract
 from wsa.cli.plugins import plugins
 from wsa.cli.run import run
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(extract)
+app.command()(compare)
 app.command()(bench)
 app.command()(plugins)
 app.add_typer(cache, name="cache")

@@ -94,7 +94,7 @@ def _pairs(
 def _compared(one: Sequence[Result], other: Sequence[Result], splits: Splits) -> Result:
     metric = one[0]["primary"]
     pairs = list(zip(one, other, strict=False))
-    seeds = [_differences(mine, against, metric) for mine, against in pairs]
+    seeds = [seed_differences(mine, against, metric) for mine, against in pairs]
     sizes = [splits[mine["label"], mine["repeat"]] for mine, _ in pairs]
     share = float(np.mean([len(s.test) / (len(s.test) + len(s.train)) for s in sizes]))
     adapters = scores_by_adapter(one, splits), scores_by_adapter(other, splits)
@@ -105,7 +105,7 @@ def _compared(one: Sequence[Result], other: Sequence[Result], splits: Splits) ->
         "task": one[0]["task"],
         "against": other[0]["task"],
         "metric": metric,
-        "difference": _mean(one, metric) - _mean(other, metric),
+        "difference": mean_of(one, metric) - mean_of(other, metric),
         "seeds": sum(len(each) for each in seeds),
         "splits": len(pairs),
         "test_adapters": len(rows),
@@ -124,13 +124,14 @@ def scores_by_adapter(tasks: Sequence[Result], splits: Splits) -> dict[int, floa
     return {row: sum(values) / len(values) for row, values in found.items()}
 
 
-def _differences(one: Result, other: Result, metric: str) -> list[float]:
+def seed_differences(one: Result, other: Result, metric: str) -> list[float]:
     """Return the test difference of each seed; a metric that is not defined counts as 0."""
     pairs = zip(one["runs"], other["runs"], strict=False)
     return [(a["test"][metric] or 0.0) - (b["test"][metric] or 0.0) for a, b in pairs]
 
 
-def _mean(tasks: Sequence[Result], metric: str) -> float:
+def mean_of(tasks: Sequence[Result], metric: str) -> float:
+    """Return the mean of a metric on test over all seeds and splits."""
     values = [run["test"][metric] or 0.0 for task in tasks for run in task["runs"]]
     return float(np.mean(values))
 
@@ -158,7 +159,7 @@ def _over(group: Sequence[Result], part: str) -> Result:
 
 def _delta(task: Result, against: Result) -> Result:
     metric = task["primary"]
-    differences = _differences(task, against, metric)
+    differences = seed_differences(task, against, metric)
     return {
         **{name: task[name] for name in (*KEY, "repeat")},
         "against": against["layer_set"],
@@ -166,6 +167,6 @@ def _delta(task: Result, against: Result) -> Result:
         "split": "test",
         "per_seed": differences,
         # over all draws of a random control, of which there may be more than seeds
-        "mean": _mean([task], metric) - _mean([against], metric),
+        "mean": mean_of([task], metric) - mean_of([against], metric),
         "summary": summarise(differences),
     }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from wsa.train.outcome import Run
     from wsa.train.parts import Part
     from wsa.train.split import Split
+    from wsa.train.standardise import Standard
 
 MLP = "mlp"
 FITS: dict[str, Fit] = {"linear": baselines.linear, "knn": baselines.knn, "gbm": baselines.gbm}
@@ -59,7 +60,16 @@ def fit_head(
     goal = fitted(as_goal(goal), labels, split)
     check(features, labels, split, runs, goal)
     standard, parts = arrange(features.cpu(), labels.cpu(), split, runs, columns)
-    answers = _fit_all(head, parts, runs, goal)
+    return _outcome(standard, parts, runs, goal, _fit_all(head, parts, runs, goal))
+
+
+def _outcome(
+    standard: Standard,
+    parts: dict[str, Part],
+    runs: Sequence[Run],
+    goal: Goal,
+    answers: Sequence[tuple[Answers, dict[str, Any]]],
+) -> Outcome:
     truth = {name: parts[name].labels.numpy() for name in PARTS}
     found = {name: np.stack([each[0][name] for each in answers]) for name in PARTS}
     told = [_told(run, each[1]) for run, each in zip(runs, answers, strict=True)]
