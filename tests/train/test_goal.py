@@ -9,8 +9,9 @@ from sklearn import metrics as oracle
 from torch import Tensor
 
 from wsa.errors import WsaError
-from wsa.train import ORDINAL, REGRESSION, Goal, Run, Split, TrainConfig, train
+from wsa.train import CLASSES, ORDINAL, REGRESSION, Goal, Run, Split, TrainConfig, train
 from wsa.train.levels import measure_levels
+from wsa.train.scores import primary_score, score
 
 Planted = Callable[..., tuple[Tensor, Tensor]]
 PlainSplit = Callable[..., Split]
@@ -87,3 +88,13 @@ def test_numbers_that_cannot_be_learnt_are_refused(
     features, labels = planted_numbers(80)
     with pytest.raises(WsaError, match=message):
         train(features, spoil(labels), plain_split(80), RUNS, Goal(REGRESSION), small_config())
+
+
+@pytest.mark.parametrize("kind", [CLASSES, ORDINAL, REGRESSION])
+def test_the_primary_score_alone_is_that_among_all(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    levels, chances, goal = np.arange(90) % 3, draw.dirichlet(np.ones(3), 90), Goal(kind, 3)
+    numbers = draw.normal(size=(2, 90))
+    truth, answers = numbers if kind == REGRESSION else (levels, chances)
+    alone = primary_score(goal, truth, answers)
+    assert alone[goal.primary] == pytest.approx(score(goal, truth, answers)[goal.primary])

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from wsa.experiment.preparation import train_config
-from wsa.train import MLP, Outcome, Run, Split, fit_head, train
+from wsa.train import MLP, Goal, Outcome, Run, Split, fit_head, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from torch import Tensor
 
     from wsa.experiment.config import RunConfig
     from wsa.experiment.labels import Labels
@@ -48,19 +50,44 @@ def train_task(
     wanted = set(task.layers).union(*task.draws)
     used = [index for index, column in enumerate(features.columns) if column.layer in wanted]
     places = [features.columns[index].layer for index in used]
-    reads = None if layers is None else [_places(places, set(mine)) for mine in layers]
-    values = features.values[:, used].to(device)
-    targets = torch.from_numpy(labels.targets).to(device)
-    if task.head != MLP:
-        outcome = fit_head(task.head, values, targets, split, runs, labels.goal, reads)
-    else:
-        knobs = train_config(config)
-        if task.probes:
-            knobs = replace(knobs, hidden_dim=min(PROBE_HIDDEN, knobs.hidden_dim))
-        outcome = train(
-            values, targets, split, runs, labels.goal, knobs, checkpoint, on_epoch, reads
-        )
+    job = _Job(
+        features.values[:, used].to(device),
+        torch.from_numpy(labels.targets).to(device),
+        split,
+        runs,
+        labels.goal,
+        None if layers is None else [_places(places, set(mine)) for mine in layers],
+    )
+    outcome = job.train(task, config, checkpoint, on_epoch)
     return Trained(outcome, sum(place in task.layers for place in places), layers)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a head is trained on."""
+
+    values: Tensor
+    targets: Tensor
+    split: Split
+    runs: list[Run]
+    goal: Goal
+    columns: list[list[int]] | None
+
+    def train(
+        self,
+        task: Task,
+        config: RunConfig,
+        checkpoint: Path,
+        on_epoch: Callable[[int, int], None],
+    ) -> Outcome:
+        """Train the task's head; the packed network may be interrupted, the others start anew."""
+        given = (self.values, self.targets, self.split, self.runs, self.goal)
+        if task.head != MLP:
+            return fit_head(task.head, *given, self.columns)
+        knobs, brief = train_config(config), bool(task.probes)
+        if brief:
+            knobs = replace(knobs, hidden_dim=min(PROBE_HIDDEN, knobs.hidden_dim))
+        return train(*given, knobs, checkpoint, on_epoch, self.columns, brief)
 
 
 def runs_of(task: Task, config: RunConfig) -> tuple[list[Run], list[tuple[str, ...]] | None]:

@@ -26,7 +26,7 @@ def measure_levels(labels: Labels, probabilities: Probabilities) -> dict[str, An
         order["kendall_tau"] = float(stats.kendalltau(labels, guesses).statistic)
         order["spearman"] = float(stats.spearmanr(labels, guesses).statistic)
     scores = {
-        "kappa_quadratic": _kappa_quadratic(labels, guesses),
+        "kappa_quadratic": kappa_quadratic(labels, guesses),
         "level_mae": float(away.mean()),
         "level_rmse": float(np.sqrt(np.square(away).mean())),
         "within_one_level": float((away <= 1).mean()),
@@ -36,7 +36,7 @@ def measure_levels(labels: Labels, probabilities: Probabilities) -> dict[str, An
     return measure(labels, probabilities) | finite(scores)
 
 
-def _kappa_quadratic(labels: Labels, guesses: Labels) -> float:
+def kappa_quadratic(labels: Labels, guesses: Labels) -> float:
     """Return agreement beyond chance, a miss weighed by its squared distance."""
     apart = np.square(labels[:, None] - guesses[None, :]).mean()
     return 1 - float(np.square(labels - guesses).mean() / apart) if apart else 0.0

@@ -38,13 +38,14 @@ def train(
     checkpoint: Path | None = None,
     on_epoch: Callable[[int, int], None] | None = None,
     columns: Sequence[Sequence[int]] | None = None,
+    brief: bool = False,
 ) -> Outcome:
     """Train S runs on [N, D] float32 features and [N] labels, on the features' device.
 
     Labels are int64 for classes and levels, float64 for a number. With a `checkpoint` path a killed
     training goes on where it was; the caller removes the file once the outcome is safe.
     `on_epoch(epoch, max_epochs)` is called after each epoch. With `columns`, run s reads only those
-    of the D columns that `columns[s]` names.
+    of the D columns that `columns[s]` names. `brief` measures the primary metric alone.
     """
     goal = fitted(as_goal(goal), labels, split)
     check(features, labels, split, runs, goal)
@@ -54,12 +55,8 @@ def train(
         job = checkpoints.fingerprint(features, labels, split, runs, goal, config, columns)
     trainer = Trainer(parts, runs, goal, config)
     sitting = _Sitting(trainer, checkpoint, job)
-    while not trainer.done:
-        trainer.run_epoch()
-        sitting.after_epoch()
-        if on_epoch is not None:
-            on_epoch(trainer.epoch, config.max_epochs)
-    return collect(trainer, standard, sitting.exact)
+    sitting.finish(on_epoch)
+    return collect(trainer, standard, sitting.exact, brief)
 
 
 class _Sitting:
@@ -74,6 +71,14 @@ class _Sitting:
         if state is not None:
             trainer.restore(state["trainer"])
             self.exact, self.before = bool(state["exact"]), state["conditions"]
+
+    def finish(self, on_epoch: Callable[[int, int], None] | None) -> None:
+        """Train until every run has stopped."""
+        while not self.trainer.done:
+            self.trainer.run_epoch()
+            self.after_epoch()
+            if on_epoch is not None:
+                on_epoch(self.trainer.epoch, self.trainer.config.max_epochs)
 
     def after_epoch(self) -> None:
         """Judge the conditions, known only now as compiling may have failed; save where due."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wsa.train.scores import score
+from wsa.train.scores import primary_score, score
 from wsa.train.split import PARTS
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from wsa.train.goal import Goal
     from wsa.train.standardise import Standard
     from wsa.train.trainer import Trainer
+
+
+Measure = Callable[["Goal", "NDArray[Any]", "NDArray[Any]"], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,14 @@ class Outcome:
         }
 
 
-def collect(trainer: Trainer, standard: Standard, exact: bool) -> Outcome:
-    """Measure every run at its best epoch."""
+def collect(trainer: Trainer, standard: Standard, exact: bool, brief: bool = False) -> Outcome:
+    """Measure every run at its best epoch; `brief`: by the primary metric alone."""
     trainer.restore_best()
     goal = trainer.goal
     answers = {name: goal.answers(trainer.outputs(name)) for name in PARTS}
     truth = {name: trainer.parts[name].labels.cpu().numpy() for name in PARTS}
-    runs = scored(goal, _histories(trainer), truth, answers)
+    measure = primary_score if brief else score
+    runs = scored(goal, _histories(trainer), truth, answers, measure)
     return Outcome(
         runs=runs,
         goal=goal,
@@ -85,10 +90,11 @@ def scored(
     told: Sequence[dict[str, Any]],
     truth: dict[str, NDArray[Any]],
     answers: dict[str, NDArray[Any]],
+    measure: Measure = score,
 ) -> list[dict[str, Any]]:
     """Add to what is told of each run its metrics on each part."""
     return [
-        each | {name: score(goal, truth[name][run], answers[name][run]) for name in PARTS}
+        each | {name: measure(goal, truth[name][run], answers[name][run]) for name in PARTS}
         for run, each in enumerate(told)
     ]
 
