@@ -17,6 +17,7 @@ from wsa.cli.plugins import plugins
 from wsa.cli.run import run
 from wsa.cli.zoo import zoo
 from wsa.errors import EXIT_INTERRUPTED, EXIT_USAGE, EnvironmentProblem, WsaError
+from wsa.interruption import exit_code, handled
 from wsa.progress import say
 
 # what typer raises for a command line that does not parse; its own name for it is private
@@ -53,11 +54,14 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with handled():
+            code = app(args=arguments, standalone_mode=False)
+        # typer makes 130 of every interruption
+        code = exit_code() or code
     except UsageProblem as problem:
         code = _tell_usage(problem)
     except (typer.Abort, KeyboardInterrupt):
-        code = EXIT_INTERRUPTED
+        code = exit_code() or EXIT_INTERRUPTED
     except WsaError as problem:
         if debug:
             raise
@@ -68,7 +72,7 @@ def main() -> None:
             raise
         say(f"wsa: the machine refused: {problem}; --debug shows where")
         code = EnvironmentProblem.exit_code
-    if code == EXIT_INTERRUPTED:
+    if code == EXIT_INTERRUPTED or exit_code() is not None:
         say("wsa: interrupted; nothing is half-written, run the same command again to go on")
     sys.exit(code)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from wsa import interruption
 from wsa.errors import WsaError, differences
 from wsa.progress import say
 from wsa.train import checkpoint as checkpoints
@@ -74,11 +75,14 @@ class _Sitting:
 
     def finish(self, on_epoch: Callable[[int, int], None] | None) -> None:
         """Train until every run has stopped."""
-        while not self.trainer.done:
-            self.trainer.run_epoch()
-            self.after_epoch()
-            if on_epoch is not None:
-                on_epoch(self.trainer.epoch, self.trainer.config.max_epochs)
+        with interruption.watched():
+            while not self.trainer.done:
+                self.trainer.run_epoch()
+                self.after_epoch()
+                if on_epoch is not None:
+                    on_epoch(self.trainer.epoch, self.trainer.config.max_epochs)
+                if interruption.requested():
+                    interruption.stop()
 
     def after_epoch(self) -> None:
         """Judge the conditions, known only now as compiling may have failed; save where due."""
@@ -86,6 +90,7 @@ class _Sitting:
             self._compare(self.before, self.trainer.conditions())
             self.before = None
         due = time.monotonic() - self.saved >= self.trainer.config.checkpoint_seconds
+        due = due or interruption.requested()
         if self.path is not None and due and not self.trainer.done:
             state = {"trainer": self.trainer.state(), "conditions": self.trainer.conditions()}
             checkpoints.save(self.path, self.job, state | {"exact": self.exact})
