@@ -12,27 +12,43 @@ from wsa.zoo import MlpRecipe, make
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-NORM = "fields = [v.flatten(2).norm(dim=2) for _, _, v in batch.matrices()]"
-# in the order of tiles, not of layers: which is which does not matter here
-NORMS = f"{NORM}; return torch.cat(fields, 1).float()"
-WHOLE = (
-    "f = torch.cat([v.flatten(1) for _, _, v in batch.matrices()], 1).float(); "
-    "q = torch.quantile(f, torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]), dim=1).T; "
-    "s = torch.cat([f.mean(1)[:, None], f.var(1)[:, None], q], 1); "
-    "return torch.cat([s, s.new_zeros(len(f), len(batch.layers))], 1)[:, :len(batch.layers)]"
-)
+PUBLISHED = """
+import torch
+from wsa import Column, LayerwiseRepresentation, hookimpl
+
+class Norms(LayerwiseRepresentation):
+    name, version, feature_names = "norms", 1, ("l2",)
+
+    def features(self, matrices):
+        return matrices.flatten(1).norm(dim=1)[:, None]
+
+class Whole:
+    name, version = "whole", 1
+
+    def columns(self, layers):
+        return [Column(layers[0].name, f"global_{i}") for i in range(7)]
+
+    def extract(self, batch):
+        places = zip(batch.layout.offsets, batch.layout.shapes)
+        entries = torch.cat([torch.arange(at, at + rows * cols) for at, (rows, cols) in places])
+        values = batch.flat[:, entries].float()
+        quantiles = torch.quantile(values, torch.linspace(0, 1, 5), dim=1).T
+        return torch.cat([values.mean(1)[:, None], values.var(1)[:, None], quantiles], 1)
+
+@hookimpl
+def wsa_representations():
+    return [Norms(), Whole()]
+"""
 
 
 def test_statistics_of_layers_beat_norms_which_beat_global_statistics(
     install_plugin: InstallPlugin, tmp_path: Path
 ) -> None:
-    zoo = make(MlpRecipe(), tmp_path / "mlp")
-    install_plugin("norms", body=NORMS)
-    install_plugin("whole", body=WHOLE)
+    install_plugin("published", source=PUBLISHED)
     config = RunConfig(
-        dataset=str(zoo),
+        dataset=str(make(MlpRecipe(), tmp_path / "mlp")),
         label="test_accuracy",
-        plugins=("unterthiner", "norms", "whole"),
+        plugins=("unterthiner", "published"),
         layer_sets=("all",),
         heads=("gbm",),
         num_runs=3,
