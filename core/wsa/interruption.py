@@ -64,6 +64,11 @@ def requested() -> bool:
     return _state.pending is not None
 
 
+def ended() -> bool:
+    """Tell whether a signal is ending the process."""
+    return _state.ended is not None
+
+
 def exit_code() -> int | None:
     """Return what a shell expects of a process that a signal ended; None where none did."""
     return None if _state.ended is None else 128 + _state.ended

@@ -17,7 +17,7 @@ from wsa.cli.plugins import plugins
 from wsa.cli.run import run
 from wsa.cli.zoo import zoo
 from wsa.errors import EXIT_INTERRUPTED, EXIT_USAGE, EnvironmentProblem, WsaError
-from wsa.interruption import exit_code, handled
+from wsa.interruption import ended, exit_code, handled
 from wsa.progress import say
 
 # what typer raises for a command line that does not parse; its own name for it is private
@@ -74,7 +74,15 @@ def main() -> None:
         code = EnvironmentProblem.exit_code
     if code == EXIT_INTERRUPTED or exit_code() is not None:
         say("wsa: interrupted; nothing is half-written, run the same command again to go on")
+    if ended():
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End without waiting for threads: a fit of scikit-learn's may take a minute yet."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _tell_usage(problem: Any) -> int:

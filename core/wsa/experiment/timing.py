@@ -33,12 +33,20 @@ def measured(seconds: float, runs: int, epochs: int) -> dict[str, Any]:
     }
 
 
+def _event(line: str) -> dict[str, Any]:
+    """Read one event; a kill may have left half a line, which the next event then ends."""
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return found
+
+
 def timing_csv(events: Path) -> str:
     """Return, in long form, what the last training of every task cost, by whichever sitting."""
     last = {}
     for line in events.read_text().splitlines():
-        # a kill may have left half a line
-        event = json.loads(line) if line.endswith("}") else {}
+        event = _event(line)
         if event.get("event") == "task":
             last[event["task"]] = event
     out = io.StringIO()

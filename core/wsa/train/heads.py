@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from wsa import interruption
 from wsa.errors import unknown
 from wsa.train import baselines
 from wsa.train.goal import as_goal
@@ -113,7 +114,8 @@ def _fit_all(
         }
         return [waiting[key].result() for key in keys]
     finally:
-        pool.shutdown(cancel_futures=True)
+        # a fit cannot be interrupted; who ends for a signal does not wait for it
+        pool.shutdown(wait=not interruption.ended(), cancel_futures=True)
 
 
 def _fit(head: str, data: Data, goal: Goal, seed: int) -> tuple[Answers, dict[str, Any]]:
