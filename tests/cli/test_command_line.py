@@ -177,15 +177,13 @@ def test_an_interrupted_run_saves_its_training_and_says_how_to_go_on(
         [WSA, "run", *knobs, *places], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as run:
         assert run.stderr is not None
-        assert any(line.startswith("PROGRESS") for line in run.stderr)
-        time.sleep(3)  # what the first epoch needs to be imported, on a busy machine
+        assert any("epoch" in line for line in run.stderr)  # told after five seconds
         run.send_signal(number)
         sent = time.monotonic()
         _, talk = run.communicate(timeout=30)
     assert time.monotonic() - sent < 5
     assert run.returncode == code
     assert "interrupted; nothing is half-written" in talk
-    # long before the ten seconds after which a checkpoint is due
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["stats@all.factors.pt"]
 
 

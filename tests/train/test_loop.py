@@ -185,7 +185,7 @@ def test_a_diverged_seed_is_reported_with_finite_numbers(
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"runs": []}, "training needs at least one run; got none"),
-    ({"classes": 3}, r"labels must lie in 0 .. 2 with at least two classes; got 0 .. 3"),
+    ({"goal": 3}, r"labels must lie in 0 .. 2 with at least two classes; got 0 .. 3"),
     ({"labels": torch.zeros(79, dtype=torch.int64)}, "same adapters; got 80, 79 and 80"),
     ({"features": torch.zeros(80, 3, dtype=torch.float64)}, r"got \[80, 3\] torch.float64"),
     ({"features": torch.zeros(80, 3)}, "all 3 columns are constant"),
@@ -208,7 +208,7 @@ def test_input_that_cannot_be_trained_on_is_refused_in_one_line(
         "labels": labels,
         "split": plain_split(80),
         "runs": [Run(0)],
-        "classes": 4,
+        "goal": 4,
         "config": small_config(),
     }
     with pytest.raises(WsaError, match=message):
