@@ -60,8 +60,11 @@ def watched() -> Iterator[None]:
 
 
 def requested() -> bool:
-    """Tell whether a signal has come: save, then call `stop`."""
-    return _state.pending is not None
+    """Tell whether a signal has come: save, then call `stop`; who knows is given the time to."""
+    if _state.pending is None:
+        return False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return True
 
 
 def ended() -> bool:

@@ -18,11 +18,13 @@ def test_a_signal_ends_at_once_what_does_not_look_for_it(number: int, code: int)
     assert interruption.exit_code() == code
 
 
-def test_what_looks_for_a_signal_may_finish_first() -> None:
+def test_what_looks_for_a_signal_may_finish_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "GRACE_SECONDS", 0.05)
     done = False
     with pytest.raises(Interrupted), interruption.handled(), interruption.watched():
         os.kill(os.getpid(), signal.SIGTERM)
         assert interruption.requested()
+        time.sleep(0.2)
         done = True
         interruption.stop()
     assert done
