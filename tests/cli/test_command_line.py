@@ -171,7 +171,8 @@ def test_an_interrupted_run_saves_its_training_and_says_how_to_go_on(
     make_dataset: MakeDataset, tmp_path: Path, number: int, code: int
 ) -> None:
     out = tmp_path / "out"
-    knobs = ["--plugins", "stats", "--num-runs", "2", "--max-epochs", "5000", "--patience", "5000"]
+    knobs = ["--plugins", "stats", "--num-runs", "2", "--hidden-dim", "16"]
+    knobs += ["--max-epochs", "100000", "--patience", "100000"]
     places = ["--dataset", str(make_dataset()), "--output-dir", str(out), "--layer-sets", "all"]
     with subprocess.Popen(
         [WSA, "run", *knobs, *places], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -184,7 +185,7 @@ def test_an_interrupted_run_saves_its_training_and_says_how_to_go_on(
     assert time.monotonic() - sent < 5
     assert run.returncode == code
     assert "interrupted; nothing is half-written" in talk
-    assert [path.name for path in (out / "checkpoints").iterdir()] == ["stats@all.factors.pt"]
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["stats@all.factors.pt"], talk
 
 
 def test_a_run_with_nothing_left_to_do_ends_at_once(

@@ -78,20 +78,21 @@ class _Sitting:
         with interruption.watched():
             while not self.trainer.done:
                 self.trainer.run_epoch()
-                self.after_epoch()
+                # asked once: a signal that comes later waits for the next epoch, and its save
+                last = interruption.requested()
+                self.after_epoch(last)
                 if on_epoch is not None:
                     on_epoch(self.trainer.epoch, self.trainer.config.max_epochs)
-                if interruption.requested():
+                if last:
                     interruption.stop()
 
-    def after_epoch(self) -> None:
+    def after_epoch(self, last: bool = False) -> None:
         """Judge the conditions, known only now as compiling may have failed; save where due."""
         if self.before is not None:
             self._compare(self.before, self.trainer.conditions())
             self.before = None
         due = time.monotonic() - self.saved >= self.trainer.config.checkpoint_seconds
-        due = due or interruption.requested()
-        if self.path is not None and due and not self.trainer.done:
+        if self.path is not None and (due or last) and not self.trainer.done:
             state = {"trainer": self.trainer.state(), "conditions": self.trainer.conditions()}
             checkpoints.save(self.path, self.job, state | {"exact": self.exact})
             self.saved = time.monotonic()
