@@ -11,7 +11,7 @@ GPU_PYTHON_VERSION ?= 3.12
 GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo2 pydantic \
 	pydantic-core pytest-benchmark pytest-timeout typing-inspection
 
-.PHONY: demo test lint gpu-check wheels
+.PHONY: demo test lint soak gpu-check wheels
 
 demo: .venv/demo
 	$(BIN)/wsa run --dataset digits --plugins all --layer-sets all,visual --view factors,delta --quick --output-dir out/demo
@@ -24,6 +24,12 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Two hundred runs killed at random moments and resumed, some in half precision, some compiled.
+soak: .venv/dev
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py 150
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py 40 --amp --seed 1
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py 10 --compile --seed 2
 
 # On a machine with a GPU: native correctness, then every speed comparison, with the torch and
 # Triton that PYTHON has. What else it lacks is taken from wheels/, which `make wheels` fills on a

@@ -16,5 +16,5 @@ def wsa_bench_cases() -> list[Case]:
     """Offer the cases of every file here."""
     from wsa_bench.contenders import KERNELS
 
-    files = (*KERNELS, "representations", "peers", "ingest", "e2e")
+    files = (*KERNELS, "representations", "peers", "train", "ingest", "e2e")
     return [case for file in files for case in import_module(f"wsa_bench.{file}").cases()]

@@ -88,8 +88,9 @@ class Layers:
         return chosen
 
     def _random(self, layer_set: str) -> list[int]:
-        count = layer_set.removeprefix("random:")
-        if not count.isdigit() or not 1 <= int(count) <= len(self):
+        # random:12/3 is the third further draw of twelve
+        count, _, draw = layer_set.removeprefix("random:").partition("/")
+        if not (count + draw).isdigit() or not count or not 1 <= int(count) <= len(self):
             raise WsaError(f"random:<n> needs n in 1..{len(self)}, got {layer_set!r}")
         # seeded by its own name: the same control in every run, whatever else is asked for
         return sorted(random.Random(layer_set).sample(range(len(self)), int(count)))

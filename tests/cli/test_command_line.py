@@ -125,6 +125,8 @@ def test_extract_writes_rows_labels_and_named_columns_in_order(
         (["run", "--device", "cuda"], 3, "--device cuda needs a CUDA device"),
         (["extract", "--out", "features.xlsx"], 2, "--out needs a name ending in .parquet or .npz"),
         (["extract", "--out", "no/such/folder/f.npz"], 2, "--out needs a directory that exists"),
+        (["compare", "a", "b"], 2, "a is no run folder with results"),
+        (["compare", "a", "b", "--fail-if", "worse"], 2, "--fail-if needs METRIC<NUMBER"),
         (["cache", "prune"], 2, "needs --older-than DAYS, --max-bytes N or --all"),
         (["cache", "explain", "nowhere"], 2, "nowhere is no run folder"),
         (["zoo", "make", "zebras", "--out", "z"], 2, "zebras"),
@@ -164,36 +166,44 @@ def test_a_killed_run_resumes_to_the_same_bytes(make_dataset: MakeDataset, tmp_p
     assert one == two
 
 
-def test_an_interrupted_run_says_how_to_go_on(make_dataset: MakeDataset, tmp_path: Path) -> None:
-    knobs = [
-        "--plugins",
-        "stats,profile",
-        "--num-runs",
-        "2",
-        "--max-epochs",
-        "200",
-        "--patience",
-        "200",
-    ]
-    command = [
-        WSA,
-        "run",
-        *knobs,
-        "--dataset",
-        str(make_dataset()),
-        "--output-dir",
-        str(tmp_path / "out"),
-    ]
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_saves_its_training_and_says_how_to_go_on(
+    make_dataset: MakeDataset, tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "out"
+    knobs = ["--plugins", "stats", "--num-runs", "2", "--hidden-dim", "16"]
+    knobs += ["--max-epochs", "100000", "--patience", "100000"]
+    places = ["--dataset", str(make_dataset()), "--output-dir", str(out), "--layer-sets", "all"]
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [WSA, "run", *knobs, *places], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as run:
-        while not (tmp_path / "out" / "events.jsonl").exists():
-            assert run.poll() is None
-            time.sleep(0.01)
-        run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        assert any("epoch" in line for line in run.stderr)  # told after five seconds
+        run.send_signal(number)
+        sent = time.monotonic()
         _, talk = run.communicate(timeout=30)
-    assert run.returncode == 130
+    assert time.monotonic() - sent < 5
+    assert run.returncode == code
     assert "interrupted; nothing is half-written" in talk
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["stats@all.factors.pt"], talk
+
+
+def test_a_run_with_nothing_left_to_do_ends_at_once(
+    make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    command = [WSA, "run", "--dataset", str(make_dataset()), *SMALL, "--output-dir", "out"]
+    outputs, cost = [], 0.0
+    for _ in range(2):
+        before = os.times()
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        after = os.times()
+        cost = after.children_user + after.children_system
+        cost -= before.children_user + before.children_system
+        outputs.append((tmp_path / "out" / "results.json").read_bytes())
+        assert done.returncode == 0, done.stderr
+    assert outputs[0] == outputs[1]
+    # of one processor: the wall clock of a busy machine would say nothing
+    assert cost < 6
 
 
 def test_a_full_disk_is_one_line_that_names_the_path(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import InstallPlugin, MakeDataset
+from tests.conftest import InstallPlugin
 
 from wsa import experiment
 from wsa.errors import WsaError
@@ -16,25 +16,6 @@ from wsa.experiment import RunConfig
 from wsa.experiment.folder import RunFolder
 
 Configure = Callable[..., RunConfig]
-
-
-@pytest.fixture
-def configure(make_dataset: MakeDataset, tmp_path: Path) -> Configure:
-    def make(**knobs: Any) -> RunConfig:
-        change = knobs.pop("change", lambda columns: None)
-        folder = make_dataset(n=knobs.pop("n", 60), change=change)
-        small = RunConfig(
-            dataset=str(folder),
-            plugins=("stats", "profile"),
-            num_runs=2,
-            hidden_dim=16,
-            max_epochs=4,
-            output_dir=tmp_path / "out",
-            cache_dir=tmp_path / "cache",
-        )
-        return replace(small, **knobs)
-
-    return make
 
 
 def task_files(config: RunConfig) -> set[str]:
@@ -284,7 +265,7 @@ def test_duplicates_are_counted_and_never_straddle_a_split(
         ({"label": "colour"}, "no label column called 'colour'"),
         ({"layer_sets": ("visul",)}, "no layer set called 'visul'"),
         ({"plugins": ("statts",)}, "no plugin called 'statts'"),
-        ({"label": "loss"}, "label column 'loss' holds double; needed classes"),
+        ({"label": "loss", "task": "classes"}, "label column 'loss' holds double; needed classes"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(
@@ -337,7 +318,7 @@ def test_results_have_no_nan_literals_and_name_their_schema(
         raise AssertionError(literal)
 
     text = (tmp_path / "out" / "results.json").read_text()
-    assert json.loads(text, parse_constant=refuse)["schema_version"] == 1
+    assert json.loads(text, parse_constant=refuse)["schema_version"] == 2
 
 
 def test_a_forecast_counts_what_the_run_then_does(configure: Configure) -> None:

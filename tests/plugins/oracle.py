@@ -15,6 +15,7 @@ from tests.plugins.oracle_entries import (
     simple_stats,
     stats,
 )
+from tests.plugins.oracle_presets import sane_s, statnn, unterthiner
 from tests.plugins.oracle_spectra import frequency, matrix_norms, profile, spectral
 from tests.plugins.subject import Features, Subject
 
@@ -28,5 +29,8 @@ REPRESENTATIONS: dict[str, Callable[[Subject], Features]] = {
     "frequency": frequency,
     "info_theoretic": info_theoretic,
     "profile": profile,
+    "unterthiner": unterthiner,
+    "statnn": statnn,
+    "sane_s": sane_s,
 }
 ENSEMBLE = ("spectral", "matrix_norms", "distribution", "frequency", "info_theoretic")

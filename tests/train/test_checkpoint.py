@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wsa.storage import unseal
-from wsa.train import Outcome, Run, Split, TrainConfig, train
+from wsa.train import REGRESSION, Goal, Outcome, Run, Split, TrainConfig, train
 from wsa.train.conditions import conditions
 from wsa.train.trainer import Trainer
 
@@ -66,13 +67,44 @@ def test_runs_stop_at_different_epochs_in_these_tests(job: Job) -> None:
     assert max(epochs) > 12
 
 
-@pytest.mark.parametrize("kills", [[1], [2], [5], [8], [12], [1, 2, 3], [3, 7, 9, 12]], ids=str)
+# twenty points or more, drawn once and for all; no run here is shorter than 13 epochs
+POINTS = [random.Random(seed).sample(range(1, 13), 1 + seed % 3) for seed in range(11)]
+
+
+@pytest.mark.parametrize("kills", [sorted(points) for points in POINTS], ids=str)
 def test_a_killed_training_ends_in_the_same_bytes(job: Job, kills: list[int]) -> None:
     whole = bytes_of(job(path=None))
     for kill in kills:
         with pytest.raises(Killed):
             job(kill)
     assert bytes_of(job()) == whole
+
+
+def test_at_least_twenty_points_are_killed_at() -> None:
+    assert sum(len(points) for points in POINTS) >= 20
+
+
+def test_a_killed_regression_of_unequal_columns_ends_in_the_same_bytes(
+    planted: Planted, plain_split: PlainSplit, tmp_path: Path
+) -> None:
+    features, _ = planted()
+    labels = (features[:, 0] + features[:, 3]).double()
+    config = TrainConfig(hidden_dim=16, batch_size=16, max_epochs=9, checkpoint_seconds=0)
+    path, columns = tmp_path / "task.checkpoint", [[0, 1], [3], [0, 3, 4, 5]]
+
+    def run(kill: int) -> Outcome:
+        def on_epoch(epoch: int, last: int) -> None:
+            if epoch == kill:
+                raise Killed
+
+        given = (features, labels, plain_split(80), RUNS[:3], Goal(REGRESSION, 1), config)
+        return train(*given, path if kill else None, on_epoch, columns)
+
+    whole = bytes_of(run(0))
+    for kill in (2, 5):
+        with pytest.raises(Killed):
+            run(kill)
+    assert bytes_of(run(99)) == whole
 
 
 def test_a_killed_half_precision_training_ends_in_the_same_bytes(job: Job) -> None:

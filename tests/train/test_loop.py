@@ -88,6 +88,7 @@ def test_training_neither_reads_nor_moves_a_global_generator(
     planted: Planted, small_config: SmallConfig
 ) -> None:
     features, labels = planted(adapters=100)
+    learn(features, labels, small_config())  # what it imports may draw, once
     outcomes = []
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -177,13 +178,15 @@ def test_a_diverged_seed_is_reported_with_finite_numbers(
     planted: Planted, small_config: SmallConfig
 ) -> None:
     outcome = learn(*planted(adapters=100), small_config(learning_rate=1e38, patience=2))
-    assert "seed 0: no epoch had a finite validation loss" in outcome.warnings[0]
+    assert "seed 0 failed at epoch 1: its loss is no number" in outcome.warnings[0]
+    assert outcome.runs[0]["failed_epoch"] == 1
+    assert any("no epoch had a finite validation loss" in each for each in outcome.warnings)
     json.dumps(outcome.to_json(), allow_nan=False)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"runs": []}, "training needs at least one run; got none"),
-    ({"classes": 3}, r"labels must lie in 0 .. 2 with at least two classes; got 0 .. 3"),
+    ({"goal": 3}, r"labels must lie in 0 .. 2 with at least two classes; got 0 .. 3"),
     ({"labels": torch.zeros(79, dtype=torch.int64)}, "same adapters; got 80, 79 and 80"),
     ({"features": torch.zeros(80, 3, dtype=torch.float64)}, r"got \[80, 3\] torch.float64"),
     ({"features": torch.zeros(80, 3)}, "all 3 columns are constant"),
@@ -206,7 +209,7 @@ def test_input_that_cannot_be_trained_on_is_refused_in_one_line(
         "labels": labels,
         "split": plain_split(80),
         "runs": [Run(0)],
-        "classes": 4,
+        "goal": 4,
         "config": small_config(),
     }
     with pytest.raises(WsaError, match=message):

@@ -123,7 +123,7 @@ def test_evaluation_in_blocks_is_evaluation_at_once(monkeypatch: pytest.MonkeyPa
     model = PackedModel([0, 1], 6, 3, 8)
     features = torch.randn(11, 6, generator=torch.Generator().manual_seed(0))
     whole = model.evaluate(features)
-    monkeypatch.setattr("wsa.train.packed.EVALUATED", 4)
+    monkeypatch.setattr("wsa.train.packed.EVALUATED", 4 * 2 * 8)
     torch.testing.assert_close(model.evaluate(features), whole)
 
 

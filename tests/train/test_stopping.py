@@ -32,7 +32,8 @@ def test_an_equal_loss_is_no_improvement() -> None:
 
 def test_a_loss_that_is_not_a_number_improves_nothing() -> None:
     stopping = follow([float("nan")] * 5)
-    assert (stopping.active, stopping.best_epoch, stopping.epochs) == ([], [0], [3])
+    assert (stopping.active, stopping.best_epoch, stopping.epochs) == ([], [0], [1])
+    assert stopping.failed == [1]
 
 
 def test_runs_stop_one_by_one() -> None:

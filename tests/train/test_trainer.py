@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wsa.generators import generator
-from wsa.train import Run, Split, TrainConfig
+from wsa.train import Goal, Run, Split, TrainConfig
 from wsa.train.packed import PackedModel
 from wsa.train.parts import arrange
 from wsa.train.step import Step
@@ -73,7 +73,7 @@ def test_each_epoch_and_each_seed_has_an_order_of_its_own(make_trainer: MakeTrai
 
 def test_dropout_leaves_its_share_and_keeps_the_mean() -> None:
     config = TrainConfig(hidden_dim=64, dropout=0.3)
-    step = Step(PackedModel([0, 1], 5, 3, 64), config, torch.float32, compiled=False)
+    step = Step(PackedModel([0, 1], 5, 3, 64), config, torch.float32, False, Goal())
     masks = step._masks(3001, [generator("dropout", seed) for seed in (0, 1)])
     assert [list(mask.shape) for mask in masks] == [[2, 3001, 64], [2, 3001, 32]]
     for mask in masks:
@@ -88,7 +88,7 @@ def test_the_best_state_is_that_of_the_best_epoch_and_no_later(make_trainer: Mak
         trainer.run_epoch()
     trainer.restore_best()
     val = trainer.parts["val"]
-    for run, logits in enumerate(trainer.logits(val.features)):
+    for run, logits in enumerate(trainer.outputs("val")):
         loss = torch.nn.functional.cross_entropy(logits, val.labels[run]).item()
         assert loss == pytest.approx(trainer.stopping.best_loss[run], rel=1e-6)
         assert trainer.stopping.waited(run) == 4

@@ -98,7 +98,7 @@ def test_a_named_zoo_is_made_once_with_one_line_and_kept(
 ) -> None:
     monkeypatch.setattr("wsa.zoo.NAMED", {"small": tiny})
     kept = cached("small")
-    assert f"training the zoo 'small', 22 adapters, once: kept in {kept}" in capsys.readouterr().err
+    assert f"training the zoo 'small', 22 of them, once: kept in {kept}" in capsys.readouterr().err
     changed = (kept / ARROW).stat().st_mtime_ns
     assert cached("small") == cached(tiny) == kept
     assert capsys.readouterr().err == ""
@@ -106,7 +106,7 @@ def test_a_named_zoo_is_made_once_with_one_line_and_kept(
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(WsaError, match="no zoo called 'digit'; known: digits, sanity-check"):
+    with pytest.raises(WsaError, match="no zoo called 'digit'; known: digits, mlp, sanity-check"):
         cached("digit")
 
 

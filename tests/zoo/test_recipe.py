@@ -12,7 +12,10 @@ from wsa.zoo import NAMED, Recipe
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "digit"}, "no kind of zoo called 'digit'; known: digits; did you mean 'digits'"),
+        (
+            {"kind": "digit"},
+            "no kind of zoo called 'digit'; known: digits, mlp; did you mean 'digits'",
+        ),
         ({"n": 0}, "--n needs at least 1; got 0"),
         ({"rank": 0}, "--rank needs 1 to 16; got 0"),
         ({"rank": 17}, "--rank needs 1 to 16; got 17"),
@@ -53,4 +56,5 @@ def test_equal_recipes_have_equal_digests() -> None:
 
 def test_the_sanity_check_has_one_adapter_in_each_of_ten_groups_per_class() -> None:
     recipe = NAMED["sanity-check"]
+    assert isinstance(recipe, Recipe)
     assert (recipe.n, recipe.classes) == (20, 2)

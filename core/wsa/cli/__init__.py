@@ -11,6 +11,7 @@ import typer
 
 from wsa.cli.bench import bench
 from wsa.cli.cache import cache
+from wsa.cli.compare import compare
 from wsa.cli.extract import extract
 from wsa.cli.inspect import inspect
 from wsa.cli.pack import pack
@@ -18,6 +19,7 @@ from wsa.cli.plugins import plugins
 from wsa.cli.run import run
 from wsa.cli.zoo import zoo
 from wsa.errors import EXIT_INTERRUPTED, EXIT_USAGE, EnvironmentProblem, WsaError
+from wsa.interruption import ended, exit_code, handled
 from wsa.progress import say
 
 # what typer raises for a command line that does not parse; its own name for it is private
@@ -37,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(extract)
+app.command()(compare)
 app.command()(inspect)
 app.command()(bench)
 app.command()(pack)
@@ -57,11 +60,14 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with handled():
+            code = app(args=arguments, standalone_mode=False)
+        # typer makes 130 of every interruption
+        code = exit_code() or code
     except UsageProblem as problem:
         code = _tell_usage(problem)
     except (typer.Abort, KeyboardInterrupt):
-        code = EXIT_INTERRUPTED
+        code = exit_code() or EXIT_INTERRUPTED
     except WsaError as problem:
         if debug:
             raise
@@ -72,9 +78,17 @@ def main() -> None:
             raise
         say(f"wsa: the machine refused: {problem}; --debug shows where")
         code = EnvironmentProblem.exit_code
-    if code == EXIT_INTERRUPTED:
+    if code == EXIT_INTERRUPTED or exit_code() is not None:
         say("wsa: interrupted; nothing is half-written, run the same command again to go on")
+    if ended():
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End without waiting for threads: a fit of scikit-learn's may take a minute yet."""
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _tell_usage(problem: Any) -> int:

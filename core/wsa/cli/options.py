@@ -10,7 +10,7 @@ import typer
 Dataset = Annotated[
     str,
     typer.Option(
-        help="A zoo (digits, sanity-check), 1k, 10k, 50k, 100k or small, a folder of adapter "
+        help="A zoo (digits, mlp, sanity-check), 1k, 10k, 50k, 100k or small, a folder of adapter "
         "files or one written by datasets, Parquet, or a hub id; NAME#SPLIT takes one split."
     ),
 ]

@@ -16,7 +16,11 @@ def run(
     dataset: options.Dataset = "digits",
     plugins: options.Plugins = "all",
     layer_sets: Annotated[
-        str, typer.Option(help="all, visual, text, self_attention, random:<n>, or globs.")
+        str,
+        typer.Option(
+            help="all, visual, text, self_attention, random:<n>, or globs; each-block, "
+            "each-module-type or per-layer for a layer map."
+        ),
     ] = "all,visual",
     view: options.View = "factors",
     num_runs: Annotated[int, typer.Option(help="Seeds trained in each task.")] = 10,
@@ -34,7 +38,15 @@ def run(
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 1e-4,
     max_epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 200,
     patience: Annotated[int, typer.Option(help="Epochs without a gain of 0.01 in loss.")] = 15,
-    label: Annotated[str, typer.Option(help="The label column.")] = "category_label",
+    label: Annotated[
+        str, typer.Option(help="The label column, or several with commas.")
+    ] = "category_label",
+    task: Annotated[
+        str | None,
+        typer.Option(help="classes, regression or ordinal. [regression for floats, else classes]"),
+    ] = None,
+    heads: Annotated[str, typer.Option(help="mlp, linear, knn, gbm, with commas.")] = "mlp",
+    splits: Annotated[int, typer.Option(help="Train and test on so many splits.")] = 1,
     amp: Annotated[
         bool | None, typer.Option("--amp/--no-amp", help="Half precision. [on CUDA only]")
     ] = None,
@@ -91,6 +103,9 @@ def run(
         max_epochs=max_epochs,
         patience=patience,
         label=label,
+        task=task,
+        heads=options.words(heads),
+        splits=splits,
         amp=amp,
         compile=compile,
         label_from=label_from,

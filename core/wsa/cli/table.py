@@ -20,8 +20,11 @@ def print_results(summary: Summary, as_json: bool) -> None:
     if as_json:
         print(to_json(summary.results), end="")
     else:
-        print_table(results_table(summary.results))
-        _print_closing(summary.results)
+        for label in _labels(summary.results):
+            print_table(results_table(summary.results, label))
+            _print_closing(summary.results, label)
+        _print_maps(summary.results)
+        _print_failures(summary.results)
     _say_cost(summary)
 
 
@@ -34,39 +37,52 @@ def print_forecast(forecast: Forecast, as_json: bool) -> None:
         print(line)
 
 
-def results_table(results: dict[str, Any]) -> Table:
-    """Return test accuracy, mean +- std over seeds; the best on validation first."""
+def results_table(results: dict[str, Any], label: str) -> Table:
+    """Return a label's primary metric on test, mean +- std; the best on validation first."""
     from rich.table import Table
 
-    sets = list(dict.fromkeys(t["layer_set"] for t in results["tasks"] if not t["control"]))
-    pairs = list(dict.fromkeys((d["layer_set"], _against(d)) for d in results["deltas"]))
-    table = Table(title="test accuracy, mean ± std over seeds")
-    for heading in ("representation", "view"):
+    rows = [row for row in results["overall"] if row["label"] == label]
+    changes = [delta for delta in results["deltas"] if delta["label"] == label]
+    sets = list(dict.fromkeys(row["layer_set"] for row in rows if not row["control"]))
+    pairs = list(dict.fromkeys((d["layer_set"], _against(d)) for d in changes))
+    splits = max((row["splits"] for row in rows), default=1)
+    over = "seeds" if splits == 1 else f"{splits} splits"
+    name = results["labels"][label]["primary"]
+    table = Table(title=f"{label}: test {name}, mean ± std over {over}")
+    for heading in ("representation", "view", "head"):
         table.add_column(heading)
     for heading in [*sets, *(f"{one} - {other}" for one, other in pairs), "shuffled"]:
         table.add_column(heading, justify="right")
-    for view, representation in _ranked(results["tasks"]):
-        table.add_row(representation, view, *_cells(results, (view, representation), sets, pairs))
+    for place in _ranked(rows):
+        view, representation, head = place
+        cells = _cells(_at(rows, place), _at(changes, place), sets, pairs)
+        table.add_row(representation, view, head, *cells)
     return table
 
 
+def _at(rows: list[dict[str, Any]], place: tuple[str, str, str]) -> list[dict[str, Any]]:
+    return [row for row in rows if _place(row) == place]
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["view"], row["representation"], row["head"]
+
+
 def _cells(
-    results: dict[str, Any],
-    row: tuple[str, str],
+    rows: list[dict[str, Any]],
+    changes: list[dict[str, Any]],
     sets: list[str],
     pairs: list[tuple[str, str]],
 ) -> list[str]:
-    tasks = [task for task in results["tasks"] if (task["view"], task["representation"]) == row]
-    found = {task["layer_set"]: task["summary"]["test"]["accuracy"] for task in tasks}
-    deltas = {
-        (each["layer_set"], _against(each)): each["summary"]["mean"]
-        for each in results["deltas"]
-        if (each["view"], each["representation"]) == row
-    }
-    shuffled = [run["test"]["accuracy"] for task in tasks for run in task["shuffled"]]
+    found = {row["layer_set"]: row["test"] for row in rows}
+    deltas: dict[tuple[str, str], list[float]] = {}
+    for each in changes:
+        deltas.setdefault((each["layer_set"], _against(each)), []).append(each["mean"])
+    shuffled = [row["shuffled"] for row in rows]
+    means = {pair: sum(values) / len(values) for pair, values in deltas.items()}
     return [
         *(_spread(found[name]) if name in found else "" for name in sets),
-        *(f"{deltas[pair]:+.3f}" if pair in deltas else "" for pair in pairs),
+        *(f"{means[pair]:+.3f}" if pair in means else "" for pair in pairs),
         f"{sum(shuffled) / len(shuffled):.3f}",
     ]
 
@@ -76,29 +92,61 @@ def _against(delta: dict[str, Any]) -> str:
     return "random" if delta["against"].startswith("random:") else str(delta["against"])
 
 
-def _ranked(tasks: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Order (view, representation) by the best mean validation accuracy of their layer sets."""
-    scores: dict[tuple[str, str], float] = {}
-    for task in tasks:
-        place = (task["view"], task["representation"])
-        score = task["summary"]["val"]["accuracy"]["mean"]
-        scores[place] = max(scores.get(place, 0.0), score if not task["control"] else 0.0)
+def _ranked(rows: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Order (view, representation, head) by the best mean on validation of their layer sets."""
+    scores: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        score = row["val"]["mean"] if not row["control"] else -float("inf")
+        scores[_place(row)] = max(scores.get(_place(row), -float("inf")), score)
     return sorted(scores, key=lambda place: -scores[place])
 
 
-def _print_closing(results: dict[str, Any]) -> None:
-    population, classes = results["population"], len(results["population"]["classes"])
-    split = population["split"]
+def _labels(results: dict[str, Any]) -> list[str]:
+    trained = {row["label"] for row in results["overall"]}
+    return [label for label in results["labels"] if label in trained]
+
+
+def _print_closing(results: dict[str, Any], label: str) -> None:
+    population, about = results["population"], results["labels"][label]
+    split, classes = about["split"], len(about["classes"])
     print(
         f"{population['adapters']} adapters, {population['parameters']} parameters each; label "
-        f"{population['label']}, {classes} classes; chance {1 / classes:.3f}, majority "
-        f"{results['controls']['majority']:.3f}; {split['train']} train, {split['val']} val, "
+        f"{label}, {_guessing(about, classes)}; {split['train']} train, {split['val']} val, "
         f"{split['test']} test"
     )
     for line in [*population["notes"], *_left_out(population["refused"])]:
         print(line)
-    if results["best"]:
-        print(f"best on validation: {results['best']}")
+    if results["best_by_label"][label]:
+        print(f"best on validation: {results['best_by_label'][label]}")
+    for row in results["comparisons"]:
+        if row["label"] == label and "@all" in row["task"] and "@all" in row["against"]:
+            print(_compared(row))
+
+
+def _guessing(about: dict[str, Any], classes: int) -> str:
+    """Say what naming the commonest class, or the mean, is worth."""
+    if not classes:
+        return f"numbers; naming their mean: R2 {about['majority']['r2']:.3f}"
+    majority = about["majority"]["accuracy"]
+    return f"{classes} classes; chance {1 / classes:.3f}, majority {majority:.3f}"
+
+
+def _compared(row: dict[str, Any]) -> str:
+    return (
+        f"  over {row['against']}: {row['difference']:+.3f}; p {row['p_seeds_holm']:.2g} over "
+        f"seeds, {row['p_test_adapters_holm']:.2g} over test adapters (Holm)"
+    )
+
+
+def _print_maps(results: dict[str, Any]) -> None:
+    from wsa.cli.map_table import best_probes, map_table
+
+    for task in results["maps"]:
+        print_table(map_table(task))
+        print(best_probes(task))
+
+
+def _print_failures(results: dict[str, Any]) -> None:
     for name, problem in results["failures"].items():
         print(f"FAILED {name}: {problem}")
 

@@ -17,9 +17,11 @@ def _callback() -> None:
 
 @zoo.command()
 def make(
-    kind: Annotated[str, typer.Argument(help="The zoo: digits.")],
+    kind: Annotated[str, typer.Argument(help="The zoo: digits or mlp.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    n: Annotated[int, typer.Option(help="How many adapters.")] = 400,
+    n: Annotated[
+        int | None, typer.Option(help="How many. [digits: 400 adapters, mlp: 3000 networks]")
+    ] = None,
     rank: Annotated[int, typer.Option(help="Their rank.")] = 1,
     seed: Annotated[int, typer.Option(help="Decides everything that is drawn.")] = 0,
     classes: Annotated[int, typer.Option(help="Digit classes, from 0 up.")] = 10,
@@ -27,8 +29,12 @@ def make(
         bool, typer.Option("--shared-init", help="All adapters start from the same A.")
     ] = False,
 ) -> None:
-    """Train a base model, then N adapters of it, and save them as a data set."""
-    from wsa.zoo import Recipe, make
+    """Train N adapters of a small model, or N small models from scratch, and save them."""
+    from wsa.zoo import MlpRecipe, Recipe, make
 
+    if kind == MlpRecipe.kind:
+        print(make(MlpRecipe(n=MlpRecipe.n if n is None else n, seed=seed), out))
+        return
+    n = Recipe.n if n is None else n
     recipe = Recipe(kind=kind, n=n, rank=rank, seed=seed, classes=classes, shared_init=shared_init)
     print(make(recipe, out))

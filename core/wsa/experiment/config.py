@@ -30,7 +30,10 @@ class RunConfig:
     quick: bool = False
     sample_layers: float = 1.0
     limit: int | None = None
-    label: str = "category_label"
+    label: str = "category_label"  # one column, or several with commas
+    task: str | None = None
+    heads: tuple[str, ...] = ("mlp",)
+    splits: int = 1
     label_from: str | None = None
     allow_partial: bool = False
     common_modules: bool = False
@@ -70,19 +73,30 @@ class RunConfig:
         sound = self.plugin_timeout is None or self.plugin_timeout > 0
         _need(sound, "plugin_timeout", self.plugin_timeout, "seconds above 0")
         _need(bool(self.layer_sets), "layer_sets", self.layer_sets, "at least one name")
+        _need(self.splits >= 1, "splits", self.splits, "at least 1")
+        _need(bool(self.heads), "heads", self.heads, "at least one name")
+        _need(bool(self.labels), "label", repr(self.label), "at least one column")
+        tasks = ("classes", "regression", "ordinal")
+        _need(self.task is None or self.task in tasks, "task", self.task, ", ".join(tasks))
         devices = ("auto", "cpu", "cuda")
         _need(self.device in devices, "device", self.device, ", ".join(devices))
 
     @property
     def reading(self) -> Reading:
         """Return what decides which adapters and labels are read."""
-        names = [each.name for each in fields(Reading)]
-        return Reading(**{name: getattr(self, name) for name in names})
+        knobs = {each.name: getattr(self, each.name) for each in fields(Reading)}
+        return Reading(**knobs | {"label": self.labels[0]})
 
     @property
     def runs(self) -> int:
         """S: how many seeds are trained in each task."""
         return min(self.num_runs, QUICK_RUNS) if self.quick else self.num_runs
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the label columns, each once."""
+        words = (word.strip() for word in self.label.split(","))
+        return tuple(dict.fromkeys(word for word in words if word))
 
     def decisive(self) -> dict[str, Any]:
         """Return what the results depend on, as JSON."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from wsa.cache import Cache, Memory, Store, default_cache_dir
@@ -14,17 +13,16 @@ from wsa.errors import EnvironmentProblem
 from wsa.experiment.labels import Labels, read_labels
 from wsa.experiment.offers import load_offers, requests_of, say_changed_sources
 from wsa.experiment.plan import Task, plan_tasks
+from wsa.experiment.splitting import split_labels
 from wsa.extraction import Extraction, Request
 from wsa.isolation import Isolation
 from wsa.population.source import open_population
-from wsa.train import Split, TrainConfig, make_split
+from wsa.train import TrainConfig, known_head
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
     from wsa.experiment.offers import Given
     from wsa.population.population import Population
-
-SPLIT_SEED = 42
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Prepared:
     """An experiment before its first computation."""
 
     config: RunConfig
-    labels: Labels
+    labels: dict[str, Labels]  # by column
     tasks: list[Task]
     extraction: Extraction
     failures: dict[str, str]  # plugins that did not load
@@ -46,21 +44,18 @@ class Prepared:
 def prepare(config: RunConfig, given: Given = ()) -> Prepared:
     """Load plugins, open the population, choose the tasks; raises WsaError for bad input."""
     train_config(config)
+    for head in config.heads:
+        known_head(head)
     extraction, wanted, failures = prepare_extraction(config, given)
     population = extraction.population
-    labels = read_labels(population, config.label)
+    labels = {name: read_labels(population, name, config.task) for name in config.labels}
     layers = {view: population.catalogue.layers(view) for view in config.view}
     tasks = plan_tasks(wanted, layers, config)
     # a split that cannot be made is found now, not after the features
     everyone = [str(row) for row in range(population.count)]
-    split_labels(labels, everyone, labels.known)
+    for each in labels.values():
+        split_labels(each, everyone, each.known)
     return Prepared(config, labels, tasks, extraction, failures)
-
-
-def split_labels(labels: Labels, digests: Sequence[str], usable: np.ndarray) -> Split:
-    """Split the usable adapters by class, group and content, always in the same way."""
-    names = labels.classes
-    return make_split(labels.codes, labels.groups, digests, usable, SPLIT_SEED, names)
 
 
 def prepare_extraction(

@@ -8,106 +8,170 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wsa.train import PARTS, majority, summarise
+from wsa.experiment.layer_map import layer_map
+from wsa.experiment.overall import best, comparisons, deltas, overall
+from wsa.experiment.uncertainty import bootstrap
+from wsa.train import PARTS, PRIMARY, REGRESSION, majority, mean_control, per_adapter, summarise
 from wsa_kernels.compilation import problem
 
 if TYPE_CHECKING:
+    from wsa.experiment.labels import Labels
     from wsa.experiment.plan import Task
     from wsa.experiment.preparation import Prepared
+    from wsa.experiment.splitting import Splits
+    from wsa.experiment.training import Trained
     from wsa.train import Outcome, Split
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Kept with a task but not in results.json: as long as the test part.
+PRIVATE = "per_adapter"
+HEAD = ("task", "view", "representation", "layer_set", "label", "head", "repeat")
 
 
-def task_result(task: Task, outcome: Outcome, columns: int) -> dict[str, Any]:
+def task_result(task: Task, trained: Trained, labels: Labels, split: Split) -> dict[str, Any]:
     """Return what is stored of one task: every seed, their summary, the shuffled control."""
-    runs = [run for run in outcome.runs if not run["shuffled"]]
-    return {
+    outcome = trained.outcome
+    about = {
         "task": task.name,
         "view": task.view,
         "representation": task.representation,
         "version": task.request.offer.representation.version,
         "layer_set": task.layer_set,
+        "label": task.label,
+        "kind": labels.kind,
+        "primary": outcome.goal.primary,
+        "head": task.head,
+        "repeat": task.repeat,
         "control": task.control,
         "layers": len(task.layers),
-        "columns": columns,
+        "columns": trained.columns,
         "columns_constant": outcome.columns_constant,
-        "runs": runs,
-        "shuffled": [run for run in outcome.runs if run["shuffled"]],
-        "summary": {split: _summary(runs, split) for split in PARTS},
+    }
+    how = {
         "conditions": outcome.conditions,
         "exact_resume": outcome.exact_resume,
         "warnings": outcome.warnings,
+    }
+    if task.probes:
+        return about | {"probes": layer_map(task, outcome)} | how
+    return about | _seeds(task, outcome) | _test_adapters(outcome, labels, split) | how
+
+
+def _seeds(task: Task, outcome: Outcome) -> dict[str, Any]:
+    count = max(1, len(task.draws))
+    told = [run | ({"draw": run["seed"] % count} if task.draws else {}) for run in outcome.runs]
+    runs = [run for run in told if not run["shuffled"]]
+    return {
+        "runs": runs,
+        "shuffled": [run for run in told if run["shuffled"]],
+        "summary": {split: _summary(runs, split) for split in PARTS},
+        "over": "seeds",
+    }
+
+
+def _test_adapters(outcome: Outcome, labels: Labels, split: Split) -> dict[str, Any]:
+    """Return intervals over the test adapters, and what each of them adds to the score."""
+    mine = [index for index, run in enumerate(outcome.runs) if not run["shuffled"]]
+    truth, answers = outcome.labels["test"][mine], outcome.probabilities["test"][mine]
+    scores = per_adapter(outcome.goal, truth, answers)
+    strata = labels.codes[split.test]
+    return {
+        "test_adapters": bootstrap(outcome.goal, scores, labels.values[split.test], strata),
+        PRIVATE: [round(float(value), 9) for value in scores.mean(axis=0)],
     }
 
 
 def merge(
     prepared: Prepared,
-    tasks: Sequence[dict[str, Any]],
-    split: Split,
+    found: Sequence[dict[str, Any]],
+    splits: Splits,
     failures: dict[str, str],
 ) -> dict[str, Any]:
     """Return results.json: what was asked, of whom, and what every task found."""
     broken = {each.name: text for each, text in prepared.extraction.failures.items()}
+    tasks = [_public(task) for task in found if "probes" not in task]
+    labels = {name: _label(prepared, name, splits) for name in prepared.labels}
+    rows = overall(tasks)
+    bests = {name: best(rows, name) for name in labels}
+    first = next(iter(labels))
     return {
         "schema_version": SCHEMA_VERSION,
         "config": prepared.config.decisive(),
-        "population": _population(prepared, split),
-        "controls": {"majority": majority(prepared.labels.codes, split)},
-        "tasks": list(tasks),
+        "population": _population(prepared, next(iter(splits.values()))),
+        "labels": labels,
+        "controls": {"majority": labels[first]["majority"][labels[first]["primary"]]},
+        "tasks": tasks,
+        "overall": rows,
         "deltas": list(deltas(tasks)),
-        "best": best(tasks),
+        "comparisons": comparisons(found, splits, bests),
+        "maps": [task for task in found if "probes" in task],
+        "best": bests[first],
+        "best_by_label": bests,
         "failures": prepared.failures | broken | failures,
         "quarantined": prepared.extraction.store.quarantined,
         "warnings": [f"nothing was compiled: {reason}"] if (reason := problem()) else [],
     }
 
 
-def best(tasks: Sequence[dict[str, Any]]) -> str | None:
-    """Name the task with the highest mean validation accuracy; test accuracy has no say."""
-    candidates = [task for task in tasks if not task["control"]]
-    if not candidates:
-        return None
-    return str(max(candidates, key=lambda t: t["summary"]["val"]["accuracy"]["mean"])["task"])
-
-
-def deltas(tasks: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Compare each layer set with `all` and with its random control, paired by seed, on test."""
-    places = {(t["view"], t["representation"], t["layer_set"]): t for t in tasks}
-    for (view, representation, layer_set), task in places.items():
-        if task["control"] or layer_set == "all":
-            continue
-        for other in ("all", f"random:{task['layers']}"):
-            against = places.get((view, representation, other))
-            if against is not None:
-                yield _paired(task, against)
-
-
 def metrics_csv(tasks: Sequence[dict[str, Any]]) -> str:
     """Return every number metric in long form, one row per task x seed x split x metric."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    names = ["task", "view", "representation", "layer_set", "seed", "shuffled", "split"]
-    table.writerow([*names, "metric", "value"])
+    table.writerow([*HEAD, "seed", "shuffled", "split", "metric", "value"])
     for task in tasks:
-        head = [task[name] for name in names[:4]]
+        head = [task[name] for name in HEAD]
         for run in [*task["runs"], *task["shuffled"]]:
             for split in PARTS:
-                for metric, value in sorted(run[split].items()):
-                    if isinstance(value, int | float):
-                        table.writerow([*head, run["seed"], run["shuffled"], split, metric, value])
+                for metric, value in sorted(_numbers(run[split])):
+                    table.writerow([*head, run["seed"], run["shuffled"], split, metric, value])
     return out.getvalue()
 
 
+def _numbers(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield every metric that is a number; those of a class or a tenth with its place."""
+    for name, value in metrics.items():
+        if isinstance(value, int | float):
+            yield name, value
+        elif isinstance(value, dict):
+            for part, values in value.items():
+                for place, each in enumerate(values):
+                    if each is not None:
+                        yield f"{part}[{place}]", each
+
+
+def _public(task: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in task.items() if name != PRIVATE}
+
+
+def _label(prepared: Prepared, name: str, splits: Splits) -> dict[str, Any]:
+    """Return what is known of a label: its kind, its values, and what guessing is worth."""
+    labels, split = prepared.labels[name], splits[name, 0]
+    number = labels.kind == REGRESSION
+    return {
+        "kind": labels.kind,
+        "primary": PRIMARY[labels.kind],
+        "classes": [] if number else list(labels.classes),
+        "unlabelled": int((~labels.known).sum()),
+        "majority": mean_control(labels.values, split)
+        if number
+        else {
+            "accuracy": majority(labels.codes, split),
+            "kappa_quadratic": 0.0,
+        },
+        "split": {part: len(getattr(split, part)) for part in PARTS},
+    }
+
+
 def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
-    population, labels, extraction = prepared.population, prepared.labels, prepared.extraction
+    population, extraction = prepared.population, prepared.extraction
+    labels = next(iter(prepared.labels.values()))
     digests = Counter(extraction.digests())
     invalid = (~extraction.valid()).nonzero()[0]
     return {
         "adapters": population.count,
         "parameters": population.layout.parameters,
         "layers": {v: len(population.catalogue.layers(v)) for v in prepared.config.view},
-        "classes": list(labels.classes),
+        "classes": [] if labels.kind == REGRESSION else list(labels.classes),
         "label": labels.name,
         "unlabelled": int((~labels.known).sum()),
         "not_finite": [population.identifiers[int(row)].as_py() for row in invalid],
@@ -120,25 +184,12 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
 
 
 def _summary(runs: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:
+    """Return the t-interval over seeds of every metric; seeds that never trained do not count."""
+    trained = [run for run in runs if run["best_epoch"] != 0] or list(runs)
     names = [name for name, value in runs[0][split].items() if not isinstance(value, list | dict)]
-    values = {name: [run[split][name] for run in runs] for name in names}
+    values = {name: [run[split][name] for run in trained] for name in names}
     return {
-        name: summarise(found)
-        for name, found in values.items()
-        if all(value is not None for value in found)
-    }
-
-
-def _paired(task: dict[str, Any], against: dict[str, Any]) -> dict[str, Any]:
-    pairs = zip(task["runs"], against["runs"], strict=True)
-    differences = [one["test"]["accuracy"] - other["test"]["accuracy"] for one, other in pairs]
-    return {
-        "view": task["view"],
-        "representation": task["representation"],
-        "layer_set": task["layer_set"],
-        "against": against["layer_set"],
-        "metric": "accuracy",
-        "split": "test",
-        "per_seed": differences,
-        "summary": summarise(differences),
+        name: summarise(each)
+        for name, each in values.items()
+        if all(value is not None for value in each)
     }

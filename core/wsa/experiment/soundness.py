@@ -39,6 +39,12 @@ def settle(extraction: Extraction, config: RunConfig) -> None:
         say(f"{copies} adapters copy another one's weights ({_pair(extraction)}); each is {fate}")
 
 
+def usable(extraction: Extraction, config: RunConfig) -> np.ndarray:
+    """Return which adapters may be trained on or tested, whatever their labels, [N] bool."""
+    sound = extraction.valid()
+    return sound & firsts(extraction.digests()) if config.dedupe else sound
+
+
 def firsts(digests: list[str]) -> np.ndarray:
     """Return which adapters are the first of those with equal weights, [N] bool."""
     found = np.zeros(len(digests), dtype=bool)

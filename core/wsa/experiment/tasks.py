@@ -8,19 +8,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from wsa.errors import PluginFailure
 from wsa.experiment.folder import RunFolder
 from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
-from wsa.experiment.preparation import Prepared, prepare, split_labels, train_config
+from wsa.experiment.preparation import Prepared, prepare, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
-from wsa.experiment.soundness import firsts, settle
+from wsa.experiment.soundness import settle, usable
+from wsa.experiment.splitting import Splits, split_labels, splits_json
+from wsa.experiment.timing import measured, timing_csv
+from wsa.experiment.training import Trained, train_task
 from wsa.extraction import Extraction, Features, Request
 from wsa.progress import Progress, progress, say
 from wsa.storage import canonical_digest, to_json
-from wsa.train import CONDITIONS, Outcome, Run, Split, train
+from wsa.train import CONDITIONS
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
@@ -73,46 +74,49 @@ class Experiment:
     def results(self) -> dict[str, Any]:
         """Do the tasks that are not done, merge all of them, write results and metrics."""
         tasks = self.prepared.tasks
-        split = self._split()
-        self.folder.bind(self.prepared.config.decisive() | self._identity(split))
-        self.folder.write("split.json", to_json(split.to_json()))
+        splits = self._splits()
+        self.folder.bind(self.prepared.config.decisive() | self._identity(splits))
+        self.folder.write("split.json", to_json(splits_json(splits)))
         found = {task: self.folder.finished(task) for task in tasks}
         done = {task: result for task, result in found.items() if result is not None}
-        done |= self._train([task for task in tasks if task not in done], split)
+        done |= self._train([task for task in tasks if task not in done], splits)
         ordered = [done[task] for task in tasks if task in done]
-        merged = merge(self.prepared, ordered, split, self.failures)
+        merged = merge(self.prepared, ordered, splits, self.failures)
         self.folder.write("results.json", to_json(merged))
         self.folder.write("metrics.csv", metrics_csv(merged["tasks"]))
+        self.folder.write("timing.csv", timing_csv(self.folder.root / "events.jsonl"))
         self.folder.record("results", tasks=len(done), failures=len(merged["failures"]))
         return merged
 
-    def _split(self) -> Split:
-        """Return the split of this population: by group and content, over usable adapters."""
-        labels, extraction = self.prepared.labels, self.prepared.extraction
-        usable = labels.known & extraction.valid()
-        if self.prepared.config.dedupe:
-            usable &= firsts(extraction.digests())
-        return split_labels(labels, extraction.digests(), usable)
+    def _splits(self) -> Splits:
+        """Return the splits of this population: by group and content, over usable adapters."""
+        digests = self.prepared.extraction.digests()
+        sound = usable(self.prepared.extraction, self.prepared.config)
+        return {
+            (name, repeat): split_labels(labels, digests, labels.known & sound, repeat)
+            for name, labels in self.prepared.labels.items()
+            for repeat in range(self.prepared.config.splits)
+        }
 
-    def _identity(self, split: Split) -> dict[str, Any]:
+    def _identity(self, splits: Splits) -> dict[str, Any]:
         """Return what results depend on beside the configuration, to hold a resumed run to it."""
         extraction = self.prepared.extraction
         training = asdict(train_config(self.prepared.config))
         return {
             "population": canonical_digest(extraction.digests()),
-            "split": canonical_digest(split.to_json()),
+            "split": canonical_digest(splits_json(splits)),
             "training": {name: knob for name, knob in training.items() if name not in CONDITIONS},
             **{f"representation {r.offer.name}": r.offer.told for r in extraction.requests},
         }
 
-    def _train(self, tasks: Sequence[Task], split: Split) -> dict[Task, dict[str, Any]]:
+    def _train(self, tasks: Sequence[Task], splits: Splits) -> dict[Task, dict[str, Any]]:
         total = len(self.prepared.tasks)
         finished = total - len(tasks)
         say(f"PROGRESS {finished}/{total} tasks ({100 * finished / max(1, total):.1f}%)")
         done = {}
         with progress("tasks", total, "tasks", finished) as bar:
             for task, features in self._with_features(tasks):
-                result = self._one(task, features, split, bar) if features else None
+                result = self._one(task, features, splits, bar) if features else None
                 if result is not None:
                     done[task] = result
                 bar.advance(1)
@@ -136,41 +140,33 @@ class Experiment:
             return None
 
     def _one(
-        self, task: Task, features: Features, split: Split, bar: Progress
+        self, task: Task, features: Features, splits: Splits, bar: Progress
     ) -> dict[str, Any] | None:
         """Train and commit one task; None where its features have nothing to learn from."""
         started = time.monotonic()
         try:
-            outcome, columns = self._outcome(task, features, split, bar)
+            trained = self._trained(task, features, splits, bar)
         except PluginFailure as problem:
             say(f"{task.name} failed: {problem}; the others go on")
             self.failures[task.name] = str(problem)
             return None
-        result = task_result(task, outcome, columns)
+        split = splits[task.label, task.repeat]
+        result = task_result(task, trained, self.prepared.labels[task.label], split)
         self.folder.commit(task, result)
-        self.folder.record("task", task=task.name, seconds=round(time.monotonic() - started, 3))
+        runs = trained.outcome.runs
+        epochs = max(run["epochs"] or 0 for run in runs)
+        cost = measured(time.monotonic() - started, len(runs), epochs)
+        self.folder.record("task", task=task.name, **cost)
         return result
 
-    def _outcome(
-        self, task: Task, features: Features, split: Split, bar: Progress
-    ) -> tuple[Outcome, int]:
-        config, labels = self.prepared.config, self.prepared.labels
-        device = self.prepared.extraction.device
-        chosen = set(task.layers)
-        columns = [i for i, column in enumerate(features.columns) if column.layer in chosen]
-        outcome = train(
-            features.values[:, columns].to(device),
-            torch.from_numpy(labels.codes).to(device),
-            split,
-            runs_of(config),
-            len(labels.classes),
-            train_config(config),
+    def _trained(self, task: Task, features: Features, splits: Splits, bar: Progress) -> Trained:
+        return train_task(
+            task,
+            features,
+            self.prepared.labels[task.label],
+            splits[task.label, task.repeat],
+            self.prepared.config,
+            self.prepared.extraction.device,
             self.folder.checkpoint(task),
             lambda epoch, last: bar.advance(0, f"{task.name} epoch {epoch}/{last}"),
         )
-        return outcome, len(columns)
-
-
-def runs_of(config: RunConfig) -> list[Run]:
-    """Return the seeds of a task, and the shuffled-label control that trains beside them."""
-    return [*(Run(seed) for seed in range(config.runs)), Run(0, shuffled=True)]

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsa.train.config import TrainConfig
+    from wsa.train.goal import Goal
     from wsa.train.outcome import Run
     from wsa.train.split import Split
 
 # Raise it when the layout of a checkpoint changes: older ones are then another job's.
-VERSION = 1
+VERSION = 2
 
 
 def fingerprint(
@@ -33,8 +34,9 @@ def fingerprint(
     labels: Tensor,
     split: Split,
     runs: Sequence[Run],
-    classes: int,
+    goal: Goal,
     config: TrainConfig,
+    columns: Sequence[Sequence[int]] | None = None,
 ) -> str:
     """Return the digest of everything that decides a result, conditions aside."""
     knobs = {key: value for key, value in asdict(config).items() if key not in CONDITIONS}
@@ -42,7 +44,8 @@ def fingerprint(
         "version": VERSION,
         "config": knobs,
         "runs": [asdict(run) for run in runs],
-        "classes": classes,
+        "goal": asdict(goal),
+        "columns": columns if columns is None else [list(mine) for mine in columns],
         "features": [list(features.shape), _digest(features)],
         "labels": _digest(labels),
         "split": storage.digest(split.assignment.tobytes()),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from wsa.train.metrics import measure
+from wsa.train.scores import primary_score, score
 from wsa.train.split import PARTS
 
 if TYPE_CHECKING:
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from wsa.train.goal import Goal
     from wsa.train.standardise import Standard
     from wsa.train.trainer import Trainer
+
+
+Measure = Callable[["Goal", "NDArray[Any]", "NDArray[Any]"], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,9 @@ class Outcome:
     conditions: dict[str, Any]
     exact_resume: bool
     warnings: list[str]
-    # [S, n, K] of "val" and "test", in the order of the split; [S, n] the labels they were held to.
+    goal: Goal
+    # [S, n, K] of "val" and "test", in the order of the split, of a number its prediction [S, n];
+    # [S, n] the labels they were held to.
     probabilities: dict[str, NDArray[np.float64]] = field(repr=False)
     labels: dict[str, NDArray[np.int64]] = field(repr=False)
     weights: dict[str, Tensor] = field(repr=False)  # the best state, [S, ...] each
@@ -55,46 +62,66 @@ class Outcome:
         }
 
 
-def collect(trainer: Trainer, standard: Standard, exact: bool) -> Outcome:
-    """Measure every run at its best epoch."""
+def collect(trainer: Trainer, standard: Standard, exact: bool, brief: bool = False) -> Outcome:
+    """Measure every run at its best epoch; `brief`: by the primary metric alone."""
     trainer.restore_best()
-    chances = {
-        name: trainer.logits(trainer.parts[name].features)
-        .double()
-        .softmax(-1)
-        .cpu()
-        .numpy()  # [S, n, K]
-        for name in PARTS
-    }
-    answers = {name: trainer.parts[name].labels.cpu().numpy() for name in PARTS}
-    runs = [
-        told | {name: measure(answers[name][run], chances[name][run]) for name in PARTS}
-        for run, told in enumerate(_histories(trainer))
-    ]
+    goal = trainer.goal
+    answers = {name: goal.answers(trainer.outputs(name)) for name in PARTS}
+    truth = {name: trainer.parts[name].labels.cpu().numpy() for name in PARTS}
+    measure = primary_score if brief else score
+    runs = scored(goal, _histories(trainer), truth, answers, measure)
     return Outcome(
         runs=runs,
+        goal=goal,
         columns_kept=len(standard.kept),
         columns_constant=standard.constant,
         conditions=trainer.conditions(),
         exact_resume=exact,
         warnings=[*trainer.step.warnings, *_untrained(runs)],
-        probabilities={name: chances[name] for name in ("val", "test")},
-        labels={name: answers[name] for name in ("val", "test")},
+        probabilities={name: answers[name] for name in ("val", "test")},
+        labels={name: truth[name] for name in ("val", "test")},
         weights=trainer.best,
         standard=standard,
     )
 
 
-def _histories(trainer: Trainer) -> list[dict[str, Any]]:
-    lasted, best = trainer.stopping.epochs, trainer.stopping.best_epoch
+def scored(
+    goal: Goal,
+    told: Sequence[dict[str, Any]],
+    truth: dict[str, NDArray[Any]],
+    answers: dict[str, NDArray[Any]],
+    measure: Measure = score,
+) -> list[dict[str, Any]]:
+    """Add to what is told of each run its metrics on each part."""
     return [
-        {"seed": run.seed, "shuffled": run.shuffled, "epochs": epochs, "best_epoch": at}
-        for run, epochs, at in zip(trainer.runs, lasted, best, strict=True)
+        each | {name: measure(goal, truth[name][run], answers[name][run]) for name in PARTS}
+        for run, each in enumerate(told)
+    ]
+
+
+def _histories(trainer: Trainer) -> list[dict[str, Any]]:
+    stopping = trainer.stopping
+    columns = (trainer.runs, stopping.epochs, stopping.best_epoch, stopping.failed)
+    return [
+        {
+            "seed": run.seed,
+            "shuffled": run.shuffled,
+            "epochs": epochs,
+            "best_epoch": best,
+            "failed_epoch": failed,
+        }
+        for run, epochs, best, failed in zip(*columns, strict=True)
     ]
 
 
 def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:
-    return [
+    diverged = [
+        f"seed {run['seed']} failed at epoch {run['failed_epoch']}: its loss is no number; the "
+        "others go on; lower the learning rate"
+        for run in runs
+        if run["failed_epoch"] is not None
+    ]
+    return diverged + [
         f"seed {run['seed']}: no epoch had a finite validation loss; its metrics are those of "
         "untrained weights; lower the learning rate"
         for run in runs

@@ -14,8 +14,8 @@ from wsa.generators import generator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Adapters evaluated at once: 11 seeds x 8192 x 512 float32 are 185 MB.
-EVALUATED = 8192
+# Numbers of a layer evaluated at once: 11 seeds x 8192 adapters x 512 float32 are 185 MB.
+EVALUATED = 11 * 8192 * 512
 
 
 class HiddenLayer(nn.Module):
@@ -59,34 +59,48 @@ class HiddenLayer(nn.Module):
 
 
 class PackedModel(nn.Module):
-    """Columns -> hidden -> hidden // 2 -> classes, S times side by side."""
+    """Columns -> hidden -> hidden // 2 -> outputs, S times side by side."""
 
-    def __init__(self, seeds: Sequence[int], columns: int, classes: int, hidden_dim: int) -> None:
-        """Draw each seed's weights from its own generator, as `torch.nn.Linear` does."""
+    def __init__(
+        self, seeds: Sequence[int], columns: int | Sequence[int], outputs: int, hidden_dim: int
+    ) -> None:
+        """Draw each seed's weights from its own generator, as `torch.nn.Linear` does.
+
+        Seeds that read different numbers of columns are padded to the widest: a padded column is
+        always zero, and so is its weight.
+        """
         super().__init__()
-        sizes = [columns, hidden_dim, hidden_dim // 2, classes]
+        widths = [columns] * len(seeds) if isinstance(columns, int) else list(columns)
+        sizes = [max(widths), hidden_dim, hidden_dim // 2, outputs]
         draws = [generator("weights", seed) for seed in seeds]
         first, second, last = (
-            _draw(draws, inside, (inside, outside)) for inside, outside in pairwise(sizes)
+            _draw(draws, inside, outside, widths if layer == 0 else None)
+            for layer, (inside, outside) in enumerate(pairwise(sizes))
         )
         self.hidden = nn.ModuleList([HiddenLayer(first), HiddenLayer(second)])
-        self.weight = nn.Parameter(last)  # [S, hidden // 2, K]
-        self.bias = nn.Parameter(_draw(draws, sizes[-2], (1, classes)))  # [S, 1, K]
-        self.widths = (sizes[1], sizes[2])
+        self.weight = nn.Parameter(last)  # [S, hidden // 2, O]
+        self.bias = nn.Parameter(_bias(draws, sizes[-2], outputs))  # [S, 1, O]
+        self.columns, self.widths = sizes[0], (sizes[1], sizes[2])
 
     def forward(self, values: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
-        """Map [S, B, D] to the logits [S, B, K]."""
+        """Map [S, B, D] to the outputs [S, B, O]."""
         for layer, mask in zip(self.hidden, masks or (None, None), strict=True):
             values = layer(values, mask)
         return torch.baddbmm(self.bias, values, self.weight)
 
     @torch.no_grad()
-    def evaluate(self, features: Tensor) -> Tensor:
-        """Map [n, D] features, the same for every seed, to float32 logits [S, n, K]."""
+    def evaluate(self, features: Tensor, columns: Tensor | None = None) -> Tensor:
+        """Map [n, D] features to float32 outputs [S, n, O].
+
+        Every seed reads all of them, or those that its row of `columns` [S, W] names.
+        """
         was_training = self.training
         self.eval()
-        seeds = len(self.bias)
-        blocks = [self(block.expand(seeds, -1, -1)) for block in torch.split(features, EVALUATED)]
+        seeds, width = self.weight.shape[0], max(self.columns, self.widths[0])
+        blocks = [
+            self(block.expand(seeds, -1, -1) if columns is None else chosen(block, columns))
+            for block in torch.split(features, max(1, EVALUATED // (seeds * width)))
+        ]
         self.train(was_training)
         return torch.cat(blocks, dim=1).float()
 
@@ -107,9 +121,27 @@ class PackedModel(nn.Module):
         return [*self.named_parameters(), *self.named_buffers()]
 
 
-def _draw(draws: Sequence[torch.Generator], inside: int, shape: tuple[int, int]) -> Tensor:
-    """Draw [S, *shape] uniformly from +- 1 / sqrt(in): the default of `torch.nn.Linear`."""
-    out = torch.empty(len(draws), *shape)
+def chosen(features: Tensor, columns: Tensor) -> Tensor:
+    """Give every seed its own columns [S, W] of [n, D] features: [S, n, W]."""
+    return features.T[columns].transpose(1, 2)
+
+
+def _draw(
+    draws: Sequence[torch.Generator], inside: int, outside: int, widths: Sequence[int] | None
+) -> Tensor:
+    """Draw [S, in, out] uniformly from +- 1 / sqrt(in): the default of `torch.nn.Linear`.
+
+    Of a padded seed only the rows of its own width are drawn, as if it were alone.
+    """
+    out = torch.zeros(len(draws), inside, outside)
+    for index, draw in enumerate(draws):
+        width = inside if widths is None else widths[index]
+        out[index, :width].uniform_(-(width**-0.5), width**-0.5, generator=draw)
+    return out
+
+
+def _bias(draws: Sequence[torch.Generator], inside: int, outputs: int) -> Tensor:
+    out = torch.empty(len(draws), 1, outputs)
     for index, draw in enumerate(draws):
         out[index].uniform_(-(inside**-0.5), inside**-0.5, generator=draw)
     return out

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from wsa.errors import WsaError
 from wsa.generators import generator
@@ -26,21 +27,63 @@ if TYPE_CHECKING:
 class Part:
     """One part of the split, on the device."""
 
-    features: Tensor  # [n, C] float32
-    labels: Tensor  # [S, n] int64; the control's are permuted
+    features: Tensor  # [n, C] float32; with `columns` one more, of zeros
+    labels: Tensor  # [S, n] int64, of a number float64; the control's are permuted
+    columns: Tensor | None = None  # [S, W], what each run reads; C, the zeros, where it reads less
+
+    def of(self, runs: Sequence[int]) -> Tensor | None:
+        """Return the columns that some runs read, or None where all read everything."""
+        return None if self.columns is None else self.columns[list(runs)]
+
+    def widths(self, runs: int) -> list[int]:
+        """Return how many columns each run reads, at least one."""
+        if self.columns is None:
+            return [self.features.shape[1]] * runs
+        real = (self.columns < self.features.shape[1] - 1).sum(1)
+        return [int(count) for count in real.clamp(min=1).tolist()]
+
+    def batch(self, runs: Sequence[int], rows: Tensor) -> Tensor:
+        """Return the features [S, B, W] of one batch of rows [S, B] for each run."""
+        columns = self.of(runs)
+        if columns is None:
+            return self.features[rows]
+        return self.features[rows[:, :, None], columns[:, None, :]]
 
 
 def arrange(
-    features: Tensor, labels: Tensor, split: Split, runs: Sequence[Run]
+    features: Tensor,
+    labels: Tensor,
+    split: Split,
+    runs: Sequence[Run],
+    columns: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Standard, dict[str, Part]]:
-    """Standardise [N, D] features by the training part and lay out the three parts."""
+    """Standardise [N, D] features by the training part and lay out the three parts.
+
+    With `columns`, run s reads those of the D columns that `columns[s]` names, and no others.
+    """
     rows = {name: _rows(split, name, features) for name in PARTS}
     standard = standardise.fit(features[rows["train"]])
+    read = None if columns is None else _padded(columns, standard)
     parts = {}
     for name, mine in rows.items():
         answers = torch.stack([_answers(labels[mine], run, name) for run in runs])
-        parts[name] = Part(standardise.apply(standard, features[mine]), answers)
+        values = standardise.apply(standard, features[mine])
+        if read is not None:
+            values = functional.pad(values, (0, 1))
+        parts[name] = Part(values, answers, read)
     return standard, parts
+
+
+def _padded(columns: Sequence[Sequence[int]], standard: Standard) -> Tensor:
+    """Return the places among the kept columns of what each run reads, padded, [S, W]."""
+    kept = standard.kept.cpu()
+    place = torch.full((standard.columns,), -1)
+    place[kept] = torch.arange(len(kept))
+    found = [place[list(mine)] for mine in columns]
+    found = [mine[mine >= 0] for mine in found]
+    width = max(1, *(len(mine) for mine in found))
+    padded = [functional.pad(mine, (0, width - len(mine)), value=len(kept)) for mine in found]
+    return torch.stack(padded).to(standard.kept.device)
 
 
 def _rows(split: Split, name: str, features: Tensor) -> Tensor:

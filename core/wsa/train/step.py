@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsa.train.config import TrainConfig
+    from wsa.train.goal import Goal
     from wsa.train.packed import PackedModel
 
 
@@ -20,9 +20,14 @@ class Step:
     """The model, its optimiser and its scaler; `compiled` turns False where no compiler is."""
 
     def __init__(
-        self, model: PackedModel, config: TrainConfig, dtype: torch.dtype, compiled: bool
+        self,
+        model: PackedModel,
+        config: TrainConfig,
+        dtype: torch.dtype,
+        compiled: bool,
+        goal: Goal,
     ) -> None:
-        self.model, self.dtype, self.compiled = model, dtype, compiled
+        self.model, self.dtype, self.compiled, self.goal = model, dtype, compiled, goal
         self.dropout = config.dropout
         self.warnings: list[str] = []
         # Elementwise on [S, ...], so exactly S independent AdamWs. Fused reads and writes each
@@ -54,9 +59,8 @@ class Step:
     def _loss(self, values: Tensor, labels: Tensor, masks: Sequence[Tensor] | None) -> Tensor:
         """Return the sum over seeds of the mean loss over the batch: no seed feels another."""
         with self.autocast():
-            logits = self.model(values, masks).float()  # [S, B, K]
-        total = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
-        return total / labels.shape[1]
+            outputs = self.model(values, masks).float()  # [S, B, O]
+        return self.goal.loss(outputs, labels).sum() / labels.shape[1]
 
     def _try_loss(self, values: Tensor, labels: Tensor, masks: Sequence[Tensor] | None) -> Tensor:
         if not self.compiled:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 from wsa.generators import generator
 from wsa.train.conditions import compiles, conditions, precision
+from wsa.train.goal import as_goal
 from wsa.train.packed import PackedModel
 from wsa.train.step import Step
 from wsa.train.stopping import Stopping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from wsa.train.config import TrainConfig
+    from wsa.train.goal import Goal
     from wsa.train.outcome import Run
     from wsa.train.parts import Part
 
@@ -37,18 +38,18 @@ class Trainer:
     """S runs trained side by side; a run that has stopped leaves the packed model."""
 
     def __init__(
-        self, parts: dict[str, Part], runs: Sequence[Run], classes: int, config: TrainConfig
+        self, parts: dict[str, Part], runs: Sequence[Run], goal: Goal | int, config: TrainConfig
     ) -> None:
-        self.parts, self.runs, self.config = parts, runs, config
+        self.parts, self.runs, self.config, self.goal = parts, runs, config, as_goal(goal)
         train = parts["train"].features
         self.device = train.device
         self.sizes = batch_sizes(len(train), config.batch_size)
-        seeds = [run.seed for run in runs]
-        model = PackedModel(seeds, train.shape[1], classes, config.hidden_dim).to(self.device)
+        seeds, widths = [run.seed for run in runs], parts["train"].widths(len(runs))
+        model = PackedModel(seeds, widths, self.goal.outputs, config.hidden_dim).to(self.device)
         dtype = precision(config.amp, self.device)
-        steps = config.max_epochs * len(self.sizes)
-        self.step = Step(model, config, dtype, compiles(config.compile, self.device, steps))
-        self.stopping = Stopping(len(runs), config.patience)
+        compiled = compiles(config.compile, self.device, config.max_epochs * len(self.sizes))
+        self.step = Step(model, config, dtype, compiled, self.goal)
+        self.stopping = Stopping(len(runs), config.patience, self.goal.gain)
         self.held = list(range(len(runs)))  # the runs in the model, in its order
         self.best = {name: value.clone() for name, value in model.state().items()}
         self.epoch = 0
@@ -74,7 +75,7 @@ class Trainer:
         labels = part.labels[self.held]
         masks = self._generators("dropout")
         for rows in torch.split(self._orders(), self.sizes, dim=1):
-            self.step.take(part.features[rows], labels.gather(1, rows), masks)
+            self.step.take(part.batch(self.held, rows), labels.gather(1, rows), masks)
         improved = self.stopping.record(self._losses())
         self._remember(improved)
         self._release()
@@ -93,15 +94,14 @@ class Trainer:
     def _losses(self) -> dict[int, float]:
         """Return the validation loss of each run held."""
         part = self.parts["val"]
-        logits = self.logits(part.features)  # [S, n, K]
-        labels = part.labels[self.held]
-        losses = functional.cross_entropy(logits.movedim(2, 1), labels, reduction="none").mean(1)
+        losses = self.goal.loss(self.outputs("val"), part.labels[self.held]).mean(1)
         return dict(zip(self.held, losses.tolist(), strict=True))
 
-    def logits(self, features: Tensor) -> Tensor:
-        """Return the logits of every run held on [n, C] features, [S, n, K]."""
+    def outputs(self, part: str) -> Tensor:
+        """Return the outputs of every run held on one part of the split, [S, n, O]."""
+        here = self.parts[part]
         with self.step.autocast():
-            return self.model.evaluate(features)
+            return self.model.evaluate(here.features, here.of(self.held))
 
     def _remember(self, improved: Sequence[int]) -> None:
         """Copy the state of the runs that improved: a copy, as the next step writes in place."""

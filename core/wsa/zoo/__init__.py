@@ -8,25 +8,23 @@ from wsa.errors import unknown
 from wsa.progress import say
 from wsa.storage import private_directory
 from wsa.zoo.folder import alone, holds
-from wsa.zoo.recipe import NAMED, Recipe
+from wsa.zoo.recipe import NAMED, MlpRecipe, Recipe
 
-__all__ = ["NAMED", "Recipe", "cached", "make"]
+__all__ = ["NAMED", "MlpRecipe", "Recipe", "cached", "make"]
 
 
-def make(recipe: Recipe, destination: Path) -> Path:
+def make(recipe: Recipe | MlpRecipe, destination: Path) -> Path:
     """Train a zoo and save it as a `datasets` folder; one that is there already is kept.
 
     Raises WsaError where the destination holds anything else.
     """
     destination = Path(destination)
     if not holds(destination, recipe):
-        from wsa.zoo.digits import grow
-
-        grow(recipe, destination)
+        _grow(recipe, destination)
     return destination
 
 
-def cached(wanted: str | Recipe) -> Path:
+def cached(wanted: str | Recipe | MlpRecipe) -> Path:
     """Return the folder of a zoo in the user's cache, made on first use.
 
     Two processes that ask at once wait for one of them to make it.
@@ -41,12 +39,23 @@ def cached(wanted: str | Recipe) -> Path:
     with alone(destination):
         if not holds(destination, recipe):
             name = wanted if isinstance(wanted, str) else recipe.kind
-            say(f"training the zoo {name!r}, {recipe.n} adapters, once: kept in {destination}")
+            say(f"training the zoo {name!r}, {recipe.n} of them, once: kept in {destination}")
             make(recipe, destination)
     return destination
 
 
-def _named(name: str) -> Recipe:
+def _grow(recipe: Recipe | MlpRecipe, destination: Path) -> None:
+    if isinstance(recipe, MlpRecipe):
+        from wsa.zoo import mlp
+
+        mlp.grow(recipe, destination)
+    else:
+        from wsa.zoo import digits
+
+        digits.grow(recipe, destination)
+
+
+def _named(name: str) -> Recipe | MlpRecipe:
     if name not in NAMED:
         raise unknown("zoo", name, NAMED)
     return NAMED[name]

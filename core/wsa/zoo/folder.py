@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from wsa.zoo.recipe import Recipe
+    from wsa.zoo.recipe import Identified
 
 RECORD = "recipe.json"
 _PARTIAL = ".zoo-partial-"
 
 
-def holds(destination: Path, recipe: Recipe) -> bool:
+def holds(destination: Path, recipe: Identified) -> bool:
     """Tell whether a folder already holds this zoo.
 
     Raises WsaError where there is anything else but an empty folder.

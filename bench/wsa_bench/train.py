@@ -1,0 +1,152 @@
+"""Training: ten packed seeds against ten trainings one after another, on the same features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsa import Case, Setting, Target
+from wsa.case import Answer
+from wsa.train import Run, Split, TrainConfig, train
+
+SEEDS, CLASSES = 10, 10
+# Every contender trains as long: whoever stops early would be timed for less work.
+EPOCHS = 20
+# A class's centre lies this many standard deviations from the origin along a random direction.
+APART = 8.0
+BATCHES = {64: 64, 640: 256}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Gaussian classes, and the network that is to learn them."""
+
+    features: Tensor  # [N, D], on the device
+    labels: Tensor  # [N]
+    centres: Tensor  # [K, D]
+    split: Split
+    config: TrainConfig
+
+    @property
+    def held_out(self) -> Tensor:
+        """Return the rows that accuracy is measured on."""
+        return torch.as_tensor(self.split.test, device=self.labels.device)
+
+
+@lru_cache(maxsize=1)
+def planted(width: int, hidden: int, setting: Setting) -> Task:
+    """Draw N adapters of ten classes in D columns, the last fifth to be tested on."""
+    draw = torch.Generator().manual_seed(setting.seed)
+    directions = torch.randn(CLASSES, width, generator=draw)
+    centres = APART * directions / directions.norm(dim=1, keepdim=True)
+    labels = torch.arange(setting.adapters) % CLASSES
+    features = centres[labels] + torch.randn(setting.adapters, width, generator=draw)
+    parts = np.zeros(setting.adapters, dtype=np.int8)
+    parts[-2 * (setting.adapters // 5) :] = 1
+    parts[-(setting.adapters // 5) :] = 2
+    config = TrainConfig(
+        hidden_dim=hidden, batch_size=BATCHES[width], max_epochs=EPOCHS, patience=EPOCHS
+    )
+    where = setting.device
+    return Task(features.to(where), labels.to(where), centres.to(where), Split(parts), config)
+
+
+def nearest_centre(task: Task) -> Answer:
+    """Return the accuracy of the best classifier there can be: whose centre is nearest."""
+    rows = task.held_out
+    nearest = torch.cdist(task.features[rows].double(), task.centres.double()).argmin(1)
+    return {"accuracy": _shares([(nearest == task.labels[rows]).double().mean()] * SEEDS)}
+
+
+def packed(task: Task) -> Answer:
+    """Train ten seeds as one model."""
+    return _accuracies(task, [[Run(seed) for seed in range(SEEDS)]], compiled=False)
+
+
+def sequential(task: Task, compiled: bool) -> Answer:
+    """Train ten seeds one after another, each as a model of its own."""
+    return _accuracies(task, [[Run(seed)] for seed in range(SEEDS)], compiled)
+
+
+def scikit_learn(task: Task) -> Answer:
+    """Train ten seeds of scikit-learn's MLPClassifier, as long and with as large batches."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    train_rows, config = task.split.train, task.config
+    values, labels = task.features.cpu().numpy(), task.labels.cpu().numpy()
+    found = []
+    with warnings.catch_warnings():
+        # it has no more to say of a fixed number of epochs
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for seed in range(SEEDS):
+            model = MLPClassifier(
+                (config.hidden_dim, config.hidden_dim // 2),
+                batch_size=config.batch_size,
+                max_iter=EPOCHS,
+                n_iter_no_change=EPOCHS,
+                learning_rate_init=config.learning_rate,
+                random_state=seed,
+            ).fit(values[train_rows], labels[train_rows])
+            found.append(model.score(values[task.split.test], labels[task.split.test]))
+    return {"accuracy": _shares(found)}
+
+
+def cases() -> list[Case]:
+    """Return a task that overhead decides, and one that products decide."""
+    return [
+        _case("train/small", 64, 64, Target(("packed",), "eager", 2.0)),
+        _case("train/wide", 640, 512, Target(("packed",), "eager", 0.9)),
+    ]
+
+
+def _case(name: str, width: int, hidden: int, target: Target) -> Case:
+    return Case(
+        name=name,
+        inputs=partial(planted, width, hidden),
+        reference=nearest_centre,
+        contenders={
+            "packed": packed,
+            "eager": partial(sequential, compiled=False),
+            "compiled": partial(sequential, compiled=True),
+            "sklearn": scikit_learn,
+        },
+        shape=lambda task: f"{len(task.labels)} x {width}, hidden {hidden}, {SEEDS} seeds",
+        bytes=lambda task: EPOCHS * task.features.nbytes,
+        flops=_flops,
+        # of an accuracy: a network of 20 epochs is no nearest centre
+        tolerance={"": 0.15},
+        ranks=(),
+        adapters={("cpu", "factors"): 1000, ("cuda", "factors"): 1000},
+        scaled={},
+        needs={},
+        targets=(target,),
+        on_request=True,
+    )
+
+
+def _accuracies(task: Task, packs: list[list[Run]], compiled: bool) -> Answer:
+    config = replace(task.config, compile=compiled)
+    given, found = (task.features, task.labels, task.split), []
+    for runs in packs:
+        outcome = train(*given, runs, CLASSES, config, brief=True)
+        found += [run["test"]["accuracy"] for run in outcome.runs]
+    return {"accuracy": _shares(found)}
+
+
+def _shares(values: list[float] | list[Tensor]) -> Tensor:
+    """Return the mean accuracy over seeds: what single seeds reach is no matter of speed."""
+    return torch.tensor([float(value) for value in values], dtype=torch.float64).mean()[None]
+
+
+def _flops(task: Task) -> float:
+    """Count the products of all layers: forward, and two backward."""
+    width, hidden = task.features.shape[1], task.config.hidden_dim
+    weights = width * hidden + hidden * hidden // 2 + hidden // 2 * CLASSES
+    return 6.0 * EPOCHS * SEEDS * len(task.split.train) * weights

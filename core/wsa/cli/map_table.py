@@ -1,0 +1,43 @@
+"""Layer maps as tables: block x module type where the probes have both, else a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BEST = 10  # named under a map
+
+
+def map_table(task: dict[str, Any]) -> Table:
+    """Return what each probe knows on validation, which ranks them, and on test beside it."""
+    from rich.table import Table
+
+    probes = task["probes"]
+    title = f"{task['task']}: {task['primary']} on validation (test)"
+    kinds = list(dict.fromkeys(probe["module_type"] for probe in probes))
+    blocks = list(dict.fromkeys(probe["block"] for probe in probes))
+    places = {(probe["block"], probe["module_type"]): probe for probe in probes}
+    table = Table(title=title)
+    table.add_column("block")
+    for kind in kinds:
+        table.add_column(kind or "all layers", justify="right")
+    for block in blocks:
+        row = (places.get((block, kind)) for kind in kinds)
+        table.add_row(block or "all blocks", *(_cell(probe) for probe in row))
+    return table
+
+
+def best_probes(task: dict[str, Any]) -> str:
+    """Return the best probes on validation in one line, and what shuffled labels gave."""
+    ranked = sorted(task["probes"], key=lambda probe: probe["rank"])
+    named = ", ".join(f"{probe['probe']} {probe['val']['mean']:.3f}" for probe in ranked[:BEST])
+    shuffled = max(probe["shuffled"] for probe in ranked)
+    return f"best on validation: {named}; shuffled labels, the best of all probes: {shuffled:.3f}"
+
+
+def _cell(probe: dict[str, Any] | None) -> str:
+    if probe is None:
+        return ""
+    return f"{probe['val']['mean']:.3f} ({probe['test']['mean']:.3f})"

@@ -1,0 +1,106 @@
+"""Uncertainty: over seeds, over test adapters, and between two tasks; each says over what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wsa.generators import own_seed
+from wsa.train import REGRESSION
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from wsa.train import Goal
+
+    Numbers = NDArray[np.float64]
+
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+def bootstrap(
+    goal: Goal, scores: Numbers, truth: Numbers, strata: NDArray[Any]
+) -> dict[str, dict[str, Any]]:
+    """Return percentile intervals over test adapters, drawn again within each stratum.
+
+    `scores` [S, n] is what each adapter adds to the mean, of every seed; the seeds are averaged
+    first, as it is the adapters whose choice is judged here.
+    """
+    squares = np.square(scores).mean(axis=0)
+    sums = _resampled(np.stack([scores.mean(axis=0), squares, truth, truth**2]), strata)
+    mean, square, first, second = sums / len(truth)
+    if goal.kind != REGRESSION:
+        name = "accuracy" if goal.primary == "accuracy" else "level_mae"
+        return {name: _interval(np.abs(mean))}
+    spread = second - first**2
+    spread[spread <= 0] = np.nan
+    return {"mae": _interval(-mean), "r2": _interval(1 - square / spread)}
+
+
+def _resampled(rows: Numbers, strata: NDArray[Any]) -> Numbers:
+    """Return the sums of [q, n] rows over each of 1000 samples, [q, 1000]."""
+    draw = np.random.default_rng(own_seed("bootstrap", 0))
+    sums = np.zeros((len(rows), RESAMPLES))
+    for stratum in np.unique(strata):
+        mine = rows[:, strata == stratum]
+        count = mine.shape[1]
+        sums += mine @ draw.multinomial(count, np.full(count, 1 / count), RESAMPLES).T
+    return sums
+
+
+def _interval(found: Numbers) -> dict[str, Any]:
+    finite = found[np.isfinite(found)]
+    if not len(finite):
+        return {"low": None, "high": None, "over": "test adapters", "resamples": RESAMPLES}
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {
+        "low": float(low),
+        "high": float(high),
+        "over": "test adapters",
+        "resamples": RESAMPLES,
+    }
+
+
+def over_seeds(differences: Sequence[Sequence[float]], test_share: float) -> float:
+    """Return the p-value of no difference, paired by seed, of [splits][seeds] differences.
+
+    One split: a paired t-test over its seeds. Several: over the splits, whose training parts
+    overlap, with the variance of Nadeau and Bengio (2003).
+    """
+    from scipy.stats import t
+
+    values = [float(np.mean(each)) for each in differences]
+    widened = test_share / (1 - test_share)
+    if len(differences) == 1:
+        values, widened = list(differences[0]), 0.0
+    count, mean = len(values), float(np.mean(values))
+    if count < 2:
+        return 1.0
+    spread = float(np.var(values, ddof=1))
+    if not spread:
+        return 1.0 if not mean else 0.0
+    statistic = mean / math.sqrt((1 / count + widened) * spread)
+    return float(2 * t.sf(abs(statistic), count - 1))
+
+
+def over_adapters(differences: Numbers) -> float:
+    """Return the p-value of no difference over test adapters: Wilcoxon's signed ranks."""
+    from scipy.stats import wilcoxon
+
+    if not np.any(differences):
+        return 1.0
+    return float(wilcoxon(differences, zero_method="zsplit", method="asymptotic").pvalue)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, by Holm (1979)."""
+    order = np.argsort(values, kind="stable")
+    raised = np.array(values)[order] * np.arange(len(values), 0, -1)
+    corrected = np.minimum(1.0, np.maximum.accumulate(raised))
+    out = np.empty(len(values))
+    out[order] = corrected
+    return [float(value) for value in out]

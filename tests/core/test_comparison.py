@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wsa import experiment
+from wsa.errors import WsaError
+from wsa.experiment import RunConfig
+from wsa.experiment.comparison import Rule, broken, compare, parse_rule
+
+Configure = Callable[..., RunConfig]
+SMALL: dict[str, Any] = {"plugins": ("profile",), "layer_sets": ("all",), "num_runs": 3}
+
+
+@pytest.fixture
+def folders(configure: Configure, tmp_path: Path) -> tuple[Path, Path]:
+    """A run that learns for 40 epochs, and one that hardly learns."""
+    found = []
+    for name, epochs in (("good", 40), ("bad", 1)):
+        config = configure(output_dir=tmp_path / name, max_epochs=epochs, n=120, **SMALL)
+        found.append(experiment.run(config).folder)
+    return found[0], found[1]
+
+
+def test_a_run_is_compared_task_by_task_and_paired(folders: tuple[Path, Path]) -> None:
+    (row,) = compare(*folders)
+    assert row["task"] == "profile@all.factors"
+    assert row["after"] < row["before"] - 0.1
+    assert row["changes"]["accuracy"] == pytest.approx(row["after"] - row["before"])
+    assert row["same_split"]
+    assert row["p_test_adapters_holm"] < 0.05
+    (mirrored,) = compare(*reversed(folders))
+    assert mirrored["p_seeds"] == pytest.approx(row["p_seeds"])
+
+
+def test_a_rule_says_which_task_broke_it(folders: tuple[Path, Path]) -> None:
+    rows = compare(*folders)
+    (line,) = broken(rows, parse_rule("accuracy<-0.02"))
+    assert line.startswith("profile@all.factors: accuracy -0.")
+    assert line.endswith("< -0.02")
+    assert broken(rows, parse_rule("accuracy > 0.02")) == []
+    with pytest.raises(WsaError, match=r"no metric called 'acuracy'.*did you mean 'accuracy'"):
+        broken(rows, parse_rule("acuracy<0"))
+
+
+def test_a_run_is_no_different_from_itself(folders: tuple[Path, Path]) -> None:
+    (row,) = compare(folders[0], folders[0])
+    assert set(row["changes"].values()) == {0.0}
+    assert row["p_seeds"] == row["p_test_adapters"] == 1.0
+
+
+@pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "<-0.02", "accuracy<x", ""])
+def test_a_rule_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(WsaError, match="--fail-if needs METRIC<NUMBER"):
+        parse_rule(text)
+
+
+def test_rules_look_below_or_above() -> None:
+    assert Rule("mae", below=False, limit=0.1).broken(0.2)
+    assert not Rule("mae", below=False, limit=0.1).broken(0.1)
+    assert Rule("accuracy", below=True, limit=-0.02).broken(-0.03)
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WsaError, match="is no run folder with results"):
+        compare(tmp_path, tmp_path)
