@@ -8,14 +8,21 @@ out below zero, and zeros in a factor, or in its rank, stay exactly zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from wsa_kernels.gram import gram, product, square_root
 from wsa_kernels.matrices import Delta, Shared, runs, working_dtype
 from wsa_kernels.reductions import column_total, is_constant, total
+
+# Entries of an update that are formed at once: 512 KiB of float64, half a core's cache.
+BLOCK = 1 << 16
+
+# Maps the blocks [g, rows, in] of some updates, and which they are, to their features [g, F].
+Describe = Callable[[Iterator[Tensor], slice], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,16 @@ class Factored:
         up, down = (is_constant(each).all(-1) for each in (self.up.mT, self.down))
         return up & down
 
+    @property
+    def scaled(self) -> Tensor:
+        """Return `up` with the scale in it, [B, out, R]."""
+        return self.up * self.scale[:, None, None]
+
+    def mean(self) -> Tensor:
+        """Return the mean entry of each update, [B]: a product of column and of row sums."""
+        sums = (column_total(self.up) * total(self.down)).sum(-1)
+        return self.scale * sums / (self.rows * self.cols)
+
     def left(self) -> Tensor:
         """Return [B, out, R] with the update's row Gram matrix: left left^T = D D^T."""
         return product(self.up, self._root("down", self.down)) * self.scale[:, None, None]
@@ -72,13 +89,27 @@ def _batch(values: Tensor) -> Tensor:
     return values.double().flatten(0, 1).contiguous()
 
 
+def in_blocks(up: Tensor, down: Tensor, describe: Describe) -> Tensor:
+    """Describe updates up [B, out, R] @ down [B, R, in] that are never whole in memory, [B, F].
+
+    A description may write to its blocks, which are float64: entries equal in theory come out
+    equal.
+    """
+    each = max(1, BLOCK // (up.shape[1] * down.shape[-1]))
+    groups = [slice(start, start + each) for start in range(0, max(1, len(up)), each)]
+    return torch.cat([describe(_blocks(up[some], down[some]), some) for some in groups])
+
+
+def _blocks(up: Tensor, down: Tensor) -> Iterator[Tensor]:
+    for rows in torch.split(up, max(1, BLOCK // down.shape[-1]), 1):
+        yield product(rows, down)
+
+
 def means(matrices: Delta) -> Tensor:
-    """Return the mean entry of every update, [N, M]: a product of column and of row sums."""
-    out = matrices.flat.new_empty(
-        (len(matrices.flat), matrices.count), dtype=working_dtype(matrices.flat)
-    )
+    """Return the mean entry of every update, [N, M]."""
+    shape = (len(matrices.flat), matrices.count)
+    out = matrices.flat.new_empty(shape, dtype=working_dtype(matrices.flat))
     for part in factored(matrices):
-        sums = (column_total(part.up) * total(part.down)).sum(-1)  # [B]
-        found = (part.scale * sums / (part.rows * part.cols)).to(out.dtype)
-        out[part.adapters].index_copy_(1, part.modules, found.view(-1, len(part.modules)))
+        found = part.mean().to(out.dtype).view(-1, len(part.modules))
+        out[part.adapters].index_copy_(1, part.modules, found)
     return out
