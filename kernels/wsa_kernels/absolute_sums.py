@@ -47,14 +47,15 @@ def _of_vectors(up: Tensor, down: Tensor) -> Tensor:
 
 
 def _of_updates(up: Tensor, down: Tensor) -> Tensor:
-    def describe(blocks: Iterator[Tensor], some: slice) -> Tensor:
-        sums = [(total(sizes), column_total(sizes)) for sizes in map(Tensor.abs_, blocks)]
-        rows, columns = zip(*sums, strict=True)
-        every = torch.cat(rows, -1)  # [g, out]
-        widest = torch.stack(columns, -1).sum(-1).amax(-1)
-        return torch.stack([total(every), widest, every.amax(-1)], -1)
+    some_rows, columns = zip(*in_blocks(up, down, _sums), strict=True)
+    rows = torch.cat(some_rows, -1)  # [B, out]
+    one = torch.stack(columns, -1).sum(-1).amax(-1)
+    return torch.stack([total(rows), one, rows.amax(-1)], -1)
 
-    return in_blocks(up, down, describe)
+
+def _sums(values: Tensor, some: slice) -> tuple[Tensor, Tensor]:
+    sizes = values.abs_()
+    return total(sizes), column_total(sizes)
 
 
 def _absolute_sums(matrices: Matrices, core: Core) -> AbsoluteSums:

@@ -18,11 +18,11 @@ from wsa_kernels.gram import gram, product, square_root
 from wsa_kernels.matrices import Delta, Shared, runs, working_dtype
 from wsa_kernels.reductions import column_total, is_constant, total
 
-# Entries of an update that are formed at once: 512 KiB of float64, half a core's cache.
-BLOCK = 1 << 16
+# Entries of updates that are formed at once: 1 MiB of float64.
+BLOCK = 1 << 17
 
-# Maps the blocks [g, rows, in] of some updates, and which they are, to their features [g, F].
-Describe = Callable[[Iterator[Tensor], slice], Tensor]
+# Maps a block [g, rows, in] of some updates, and which they are, to tensors [g, ...].
+Describe = Callable[[Tensor, slice], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,19 @@ def _batch(values: Tensor) -> Tensor:
     return values.double().flatten(0, 1).contiguous()
 
 
-def in_blocks(up: Tensor, down: Tensor, describe: Describe) -> Tensor:
-    """Describe updates up [B, out, R] @ down [B, R, in] that are never whole in memory, [B, F].
+def in_blocks(up: Tensor, down: Tensor, describe: Describe) -> Iterator[tuple[Tensor, ...]]:
+    """Describe updates up [B, out, R] @ down [B, R, in] that are never whole in memory.
 
-    A description may write to its blocks, which are float64: entries equal in theory come out
-    equal.
+    Yields what was found of each block of their rows, for all B. A description may write to its
+    block, which is float64: entries equal in theory come out equal.
     """
     each = max(1, BLOCK // (up.shape[1] * down.shape[-1]))
     groups = [slice(start, start + each) for start in range(0, max(1, len(up)), each)]
-    return torch.cat([describe(_blocks(up[some], down[some]), some) for some in groups])
-
-
-def _blocks(up: Tensor, down: Tensor) -> Iterator[Tensor]:
-    for rows in torch.split(up, max(1, BLOCK // down.shape[-1]), 1):
-        yield product(rows, down)
+    step = max(1, BLOCK // down.shape[-1])
+    for start in range(0, up.shape[1], step):
+        rows = up[:, start : start + step]
+        found = [describe(product(rows[some], down[some]), some) for some in groups]
+        yield tuple(torch.cat(each) for each in zip(*found, strict=True))
 
 
 def means(matrices: Delta) -> Tensor:

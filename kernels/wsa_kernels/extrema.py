@@ -49,16 +49,13 @@ def _of_vectors(up: Tensor, down: Tensor) -> Tensor:
 
 
 def _of_updates(up: Tensor, down: Tensor) -> Tensor:
-    def describe(blocks: Iterator[Tensor], some: slice) -> Tensor:
-        ends = [(each.amin(-1), each.amax(-1)) for each in map(_flat, blocks)]
-        minima, maxima = (torch.stack(each, -1) for each in zip(*ends, strict=True))
-        return _of_ends(minima.amin(-1), maxima.amax(-1))
-
-    return in_blocks(up, down, describe)
+    minima, maxima = zip(*in_blocks(up, down, _ends), strict=True)
+    return _of_ends(torch.stack(minima).amin(0), torch.stack(maxima).amax(0))
 
 
-def _flat(values: Tensor) -> Tensor:
-    return values.flatten(1)
+def _ends(values: Tensor, some: slice) -> tuple[Tensor, Tensor]:
+    entries = values.flatten(1)
+    return entries.amin(-1), entries.amax(-1)
 
 
 def extrema_reference(matrices: Matrices) -> Extrema:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wsa_kernels.delta import BLOCK
 from wsa_kernels.fine_histogram import BINS, FineHistogram, crowded
 from wsa_kernels.gram import gram, product
 from wsa_kernels.histogram import NEAR_ZERO, RANGE_BINS, Z_BINS
@@ -26,6 +25,7 @@ from wsa_kernels.reductions import total
 MOST_SORTED = 1 << 17
 # A multiple of a z bin; all quantiles from 0.01 to 0.99 lie within 9.95 s of the mean (Cantelli).
 RANGE = 16.0  # of s; a bin is 9.8e-4 s wide
+BLOCK = 1 << 16  # entries: 512 KiB of float64
 
 
 class Survey(NamedTuple):

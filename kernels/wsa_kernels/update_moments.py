@@ -19,8 +19,8 @@ from wsa_kernels.layerwise import Part
 from wsa_kernels.matrices import Delta
 from wsa_kernels.reductions import centred, total
 
-# Of an entry that is formed, in products of the Gram matrices: on one core of an EPYC 1.0 ns and
-# 0.06 to 0.13 ns. Of 320 x 320 ranks up to 6 are left to the factors, of 1,280 x 1,280 up to 9.
+# Of an entry that is formed, in products of the Gram matrices: on one core of an EPYC (Zen 4) 1.0 ns
+# and 0.06 to 0.13 ns. Of 320 x 320 ranks up to 6 are left to the factors, of 1,280 x 1,280 up to 9.
 ENTRY_COST = 10
 # How often the length of x @ y goes into the most that its terms allow: its fourth power is what
 # cancels in m_4, 1e-16 * 1e8 of it at most.
@@ -40,19 +40,17 @@ class Centred(NamedTuple):
 def moments_of_updates(matrices: Delta) -> Iterator[Part]:
     """Yield mean, deviation (ddof 1) and mean powers two to four of every update, [n * G, 5]."""
     for part in factored(matrices):
-        up, count = part.scaled, part.rows * part.cols
-        mean = part.mean()
-        if _is_closed(part):
-            powers, known = _from_factors(up, part.down, mean)
-            if not known.all():
-                rest = (up[~known], part.down[~known], mean[~known])
-                powers[~known] = _from_entries(*rest)
-        else:
-            powers = _from_entries(up, part.down, mean)
-        std = (powers[:, 0] / max(1, count - 1)).sqrt()
-        flat = std <= FLAT * mean.abs()
-        powers, std = powers.masked_fill(flat.unsqueeze(-1), 0.0) / count, std.masked_fill(flat, 0)
-        yield Part(part.adapters, part.modules, torch.cat([mean[:, None], std[:, None], powers], 1))
+        up, mean = part.scaled, part.mean()
+        sums = _from_factors if _is_closed(part) else _from_entries
+        found = _described(sums(up, part.down, mean), mean, part.rows * part.cols)
+        yield Part(part.adapters, part.modules, found)
+
+
+def _described(sums: Tensor, mean: Tensor, count: int) -> Tensor:
+    std = (sums[:, 0] / max(1, count - 1)).sqrt()
+    found = torch.cat([std.unsqueeze(-1), sums / count], -1)
+    found.masked_fill_((std <= FLAT * mean.abs()).unsqueeze(-1), 0.0)
+    return torch.cat([mean.unsqueeze(-1), found], -1)
 
 
 def _is_closed(part: Factored) -> bool:
@@ -60,21 +58,27 @@ def _is_closed(part: Factored) -> bool:
     return (part.rows + part.cols) * terms**2 <= ENTRY_COST * part.rows * part.cols
 
 
-def _from_factors(up: Tensor, down: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of (w - mu)^k, k = 2, 3, 4, [B, 3], and where they are exact, [B]."""
+def _from_factors(up: Tensor, down: Tensor, mean: Tensor) -> Tensor:
+    """Return the sums of (w - mu)^k, k = 2, 3, 4, [B, 3]; where terms cancel, from entries."""
     x, y, reach = _centred(up, down, mean)
-    first, second = torch.triu_indices(x.shape[1], x.shape[1])
+    sums = _sums_of_terms(x, y)
+    known = sums[:, 0] * MOST_CANCELLED**2 >= reach.square()
+    if not known.all():
+        sums[~known] = _from_entries(up[~known], down[~known], mean[~known])
+    return sums
+
+
+def _sums_of_terms(x: Tensor, y: Tensor) -> Tensor:
+    """Return the sums of the second to fourth powers of x^T @ y, [B, 3]."""
+    rank = x.shape[1]
+    first, second = torch.triu_indices(rank, rank)
     products = _terms(x, first, second) * _terms(y, first, second)
+    # a product of two different rows stands for both of their orders
     twice = 1.0 + (first != second)
-    powers = torch.stack(
-        [
-            total(products[:, : x.shape[1], : x.shape[1]].flatten(1)),
-            total((products[:, : x.shape[1], x.shape[1] :] * twice).flatten(1)),
-            total((products[:, x.shape[1] :, x.shape[1] :] * twice * twice[:, None]).flatten(1)),
-        ],
-        -1,
-    )
-    return powers, powers[:, 0] * MOST_CANCELLED**2 >= reach.square()
+    products[:, rank:] *= twice[:, None]
+    products[:, :, rank:] *= twice
+    blocks = (products[:, :rank, :rank], products[:, :rank, rank:], products[:, rank:, rank:])
+    return torch.stack([total(each.flatten(1)) for each in blocks], -1)
 
 
 def _terms(rows: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -102,11 +106,10 @@ def _rows_centred(rows: Tensor) -> tuple[Tensor, Tensor]:
 def _from_entries(up: Tensor, down: Tensor, mean: Tensor) -> Tensor:
     """Return the sums of (w - mu)^k, k = 2, 3, 4, [B, 3], of updates formed block by block."""
 
-    def add_up(blocks: Iterator[Tensor], some: slice) -> Tensor:
-        sums = [_powers(values.sub_(mean[some, None, None]).flatten(1)) for values in blocks]
-        return total(torch.stack(sums, -1))
+    def add_up(values: Tensor, some: slice) -> tuple[Tensor]:
+        return (_powers(values.sub_(mean[some, None, None]).flatten(1)),)
 
-    return in_blocks(up, down, add_up)
+    return torch.stack([powers for (powers,) in in_blocks(up, down, add_up)]).sum(0)
 
 
 def _powers(entries: Tensor) -> Tensor:
