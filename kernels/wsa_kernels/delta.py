@@ -1,9 +1,10 @@
 """Delta algebra: an update D = scale * up @ down by its R x R core, never formed.
 
-With S S^T = down down^T, the narrow matrix left = scale * up @ S has D D^T = left left^T: the same
-row norms, singular values and marginal spectrum along the output axis. right = scale * S^T @ down
-with S S^T = up^T up does the same for the input axis. All are sums of squares, so that none comes
-out below zero, and zeros in a factor, or in its rank, stay exactly zero.
+With S S^T = up^T up and T T^T = down down^T the core scale * S^T T has the singular values of D.
+The narrow matrix left = scale * up @ T has D D^T = left left^T: the same row norms and marginal
+spectrum along the output axis. right = scale * S^T @ down does the same for the input axis. All are
+sums of squares, so that none comes out below zero, and zeros in a factor, or in its rank, stay
+exactly zero.
 """
 
 from __future__ import annotations
@@ -62,18 +63,31 @@ class Factored:
         sums = (column_total(self.up) * total(self.down)).sum(-1)
         return self.scale * sums / (self.rows * self.cols)
 
+    def core(self) -> Tensor:
+        """Return [B, R, R] with the update's singular values, and zeros where it has fewer."""
+        of_up, of_down = self._roots()
+        return product(of_up.mT, of_down) * self.scale[:, None, None]
+
     def left(self) -> Tensor:
         """Return [B, out, R] with the update's row Gram matrix: left left^T = D D^T."""
-        return product(self.up, self._root("down", self.down)) * self.scale[:, None, None]
+        _, of_down = self._roots()
+        return product(self.up, of_down) * self.scale[:, None, None]
 
     def right(self) -> Tensor:
         """Return [B, R, in] with the update's column Gram matrix: right^T right = D^T D."""
-        return product(self._root("up", self.up.mT).mT, self.down) * self.scale[:, None, None]
+        of_up, _ = self._roots()
+        return product(of_up.mT, self.down) * self.scale[:, None, None]
 
-    def _root(self, half: str, factor: Tensor) -> Tensor:
-        """Return S with S S^T = factor factor^T, [B, R, R], computed at most once."""
-        place = (int(self.modules[0]), self.adapters.start, self.adapters.stop, half)
-        return self.shared.once(place, lambda: square_root(gram(factor), factor.shape[-1]))
+    def _roots(self) -> tuple[Tensor, Tensor]:
+        """Return S and T, [B, R, R], with S S^T = up^T up, T T^T = down down^T; computed once."""
+        place = (int(self.modules[0]), self.adapters.start, self.adapters.stop)
+        return self.shared.once(place, self._find_roots)
+
+    def _find_roots(self) -> tuple[Tensor, Tensor]:
+        # both halves in one batch: a call takes as long as the roots of ten matrices
+        grams = torch.cat([gram(self.up.mT), gram(self.down)])
+        of_up, of_down = square_root(grams, max(self.rows, self.cols)).chunk(2)
+        return of_up, of_down
 
 
 def factored(matrices: Delta) -> Iterator[Factored]:

@@ -19,8 +19,8 @@ from wsa_kernels.layerwise import Part
 from wsa_kernels.matrices import Delta
 from wsa_kernels.reductions import centred, total
 
-# Of an entry that is formed, in products of the Gram matrices: on one core of an EPYC (Zen 4) 1.0 ns
-# and 0.06 to 0.13 ns. Of 320 x 320 ranks up to 6 are left to the factors, of 1,280 x 1,280 up to 9.
+# Of an entry that is formed, in products of the Gram matrices: on one core of an EPYC 1.0 ns and
+# 0.06 to 0.13 ns. Of 320 x 320 ranks up to 6 are left to the factors, of 1,280 x 1,280 up to 9.
 ENTRY_COST = 10
 # How often the length of x @ y goes into the most that its terms allow: its fourth power is what
 # cancels in m_4, 1e-16 * 1e8 of it at most.
