@@ -41,6 +41,7 @@ class Build:
     registers: int  # per thread, at most
     # machine instructions that must be there, such as LDG.E.128
     instructions: tuple[str, ...] = field(default=())
+    absent: tuple[str, ...] = field(default=())  # and those that must not be
 
 
 def table(matrices: Matrices) -> Table:
