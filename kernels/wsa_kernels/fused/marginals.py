@@ -26,7 +26,7 @@ from wsa_kernels.fused.norms import (
     no_norms,
     store_axis,
 )
-from wsa_kernels.fused.table import Build, table
+from wsa_kernels.fused.table import STRIDE_TYPES, TABLE_TYPES, Build, first_entry, table
 from wsa_kernels.layout import ALIGNMENT, Layout
 from wsa_kernels.matrices import Factors, runs
 
@@ -61,7 +61,7 @@ def _sums_kernel(
     adapter, place = tl.program_id(0).to(tl.int64), tl.program_id(1)  # N * P outgrows int32
     layer = tl.load(layers_ptr + place)
     rows, cols = tl.load(rows_ptr + layer), tl.multiple_of(tl.load(cols_ptr + layer), ALIGNED)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     start = adapter * width + tl.load(starts_ptr + place)
     _add_up(first, energies_ptr + start, sizes_ptr + start, rows, cols, cols, 1, ROWS, COLS)
     start = adapter * width + tl.load(starts_ptr + groups + place)
@@ -103,7 +103,7 @@ def _vectors_kernel(
 ):
     adapter, layer = tl.program_id(0).to(tl.int64), tl.load(layers_ptr + tl.program_id(1))
     rows, cols = tl.load(rows_ptr + layer), tl.load(cols_ptr + layer)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     length, across = rows * cols, (rows > 1).to(tl.int32)
     begin, end = group_bounds(length)
     n, mean, m2, low, high = no_norms(tl.float32)
@@ -208,7 +208,7 @@ def _describe_matrices(
     describe(energies, places, norms, (sizes, sums))
 
 
-_TABLE = {"layers_ptr": "*i32", "offsets_ptr": "*i64", "rows_ptr": "*i32", "cols_ptr": "*i32"}
+_TABLE = {"layers_ptr": "*i32", **TABLE_TYPES}
 _SUMS_TYPES = {
     "starts_ptr": "*i64",
     "energies_ptr": "*fp64",
@@ -217,7 +217,7 @@ _SUMS_TYPES = {
     "width": "i32",
     "groups": "i32",
 }
-_VECTORS_TYPES = {"out_ptr": "*fp32", "sums_ptr": "*fp32", "row_stride": "i32", "layers": "i32"}
+_VECTORS_TYPES = {"out_ptr": "*fp32", "sums_ptr": "*fp32", **STRIDE_TYPES}
 BUILDS = (
     *(
         Build(

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from wsa_kernels.fused.power_sums import ratio
 from wsa_kernels.fused.sorting import Ordered, in_order
-from wsa_kernels.fused.table import POINTERS, Build
+from wsa_kernels.fused.table import (
+    POINTERS,
+    STRIDE_TYPES,
+    TABLE_TYPES,
+    Build,
+    first_entry,
+    size_of,
+)
 from wsa_kernels.layerwise import Part
 from wsa_kernels.matrices import Factors
 from wsa_kernels.quantiles import THOUSANDTHS, WIDTHS
@@ -173,8 +180,8 @@ def _order_kernel(
 ):
     adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
     layer = tl.program_id(1)
-    size = tl.load(rows_ptr + layer) * tl.load(cols_ptr + layer)
-    first = ordered_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    size = size_of(rows_ptr, cols_ptr, layer)
+    first = first_entry(ordered_ptr, offsets_ptr, row_stride, layer)
     out = out_ptr + (adapter * layers + layer) * 20
     each = tl.arange(0, 16)
     thousandths = tl.load(thousandths_ptr + each, mask=each < 13, other=0)
@@ -203,13 +210,10 @@ def _launch(ordered: Ordered, thousandths: Tensor) -> Tensor:
 
 
 _TYPES = {
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "thousandths_ptr": "*i32",
     "out_ptr": "*fp32",
-    "row_stride": "i32",
-    "layers": "i32",
+    **STRIDE_TYPES,
 }
 BUILDS = tuple(
     Build(
