@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import PLACED_FIELDS, Z_BINS
 from wsa_kernels.fused.placing import place, store_placed
 from wsa_kernels.fused.statistics import Statistics, statistics
 from wsa_kernels.fused.table import (
@@ -25,7 +26,6 @@ from wsa_kernels.histogram import WIDTHS, normal_shares
 from wsa_kernels.layerwise import split
 from wsa_kernels.matrices import Delta, Factors, Matrices
 
-FIELDS = sum(WIDTHS)
 # 8 entries a lane: with 16 a program of one warp has 145 registers in use instead of 87 (sm_90),
 # with 32 it spills; of the longer blocks 1,024 spills one register on triton 3.6.
 BLOCK, LONG_BLOCK = 256, 2048
@@ -36,7 +36,7 @@ LONG = 2048
 def count(first, size, mean, std, low, high, BLOCK: tl.constexpr):
     """Place every entry of a layer; return what `place` adds up."""
     places_taken = padded(size)
-    z, ranges = tl.zeros([64], tl.int32), tl.zeros([64], tl.int32)
+    z, ranges = tl.zeros([Z_BINS], tl.int32), tl.zeros([Z_BINS], tl.int32)
     near_zero, away = tl.full([], 0, tl.int32), tl.full([], 0.0, tl.float64)
     for begin in range(0, places_taken, BLOCK):
         places = begin + tl.arange(0, BLOCK)
@@ -71,7 +71,7 @@ def _bins_kernel(
     mean, std = tl.load(bounds), tl.load(bounds + 1)
     low, high = tl.load(bounds + 2), tl.load(bounds + 3)
     z, ranges, near_zero, away = count(first, size, mean, std, low, high, BLOCK)
-    out = out_ptr + (adapter * layers + layer) * 71
+    out = out_ptr + (adapter * layers + layer) * PLACED_FIELDS
     store_placed(out, normal_ptr, size.to(tl.float64), z, ranges, near_zero, away)
 
 
@@ -89,7 +89,7 @@ def bins(matrices: Matrices) -> list[Tensor]:
 def _stored_bins(matrices: Factors, bounds: Tensor, normal: Tensor) -> Tensor:
     flat, layers = matrices.flat, table(matrices)
     block = BLOCK if longest(matrices.layout) <= LONG else LONG_BLOCK
-    out = torch.empty((*bounds.shape[:2], FIELDS), dtype=torch.float32, device=flat.device)
+    out = torch.empty((*bounds.shape[:2], sum(WIDTHS)), dtype=torch.float32, device=flat.device)
     _bins_kernel[(len(flat), matrices.count)](
         *(flat, *layers, bounds, normal, out, flat.stride(0), matrices.count),
         BLOCK=block,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from wsa_kernels.fused.constants import ENERGY_SHARES, LEADING
 from wsa_kernels.fused.jacobi import product, turned
 from wsa_kernels.fused.power_sums import ratio
-from wsa_kernels.fused.summaries import ENERGY_SHARES, LEADING, log10
+from wsa_kernels.fused.summaries import log10
 
 # For 32 matrices of 4 x 4 2,900 instructions and 92 registers a lane (sm_90), where a column a lane
 # took 1,900 for 8; of 8 x 8 they are 8,800 and 202, and take minutes to compile.

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import GROUPS, NORM_FIELDS
 from wsa_kernels.fused.norms import (
     FIELDS,
     W,
@@ -107,8 +108,8 @@ def _vectors_kernel(
     length, across = rows * cols, (rows > 1).to(tl.int32)
     begin, end = group_bounds(length)
     n, mean, m2, low, high = no_norms(tl.float32)
-    energy, size = tl.zeros([32, W], tl.float64), tl.zeros([32, W], tl.float64)
-    for start in range(0, (length + 31) // 32, W):
+    energy, size = tl.zeros([GROUPS, W], tl.float64), tl.zeros([GROUPS, W], tl.float64)
+    for start in range(0, tl.cdiv(length, GROUPS), W):
         place = begin + start + tl.arange(0, W)[None, :]
         w = tl.abs(tl.load(first + place, mask=place < end, other=0.0).to(tl.float32))
         n, mean, m2, low, high = join(n, mean, m2, low, high, w, place < end)
@@ -116,7 +117,7 @@ def _vectors_kernel(
         energy += x * x
         size += x
     layer = adapter * layers + layer
-    out, sums = out_ptr + layer * 70, sums_ptr + layer * 2
+    out, sums = out_ptr + layer * NORM_FIELDS, sums_ptr + layer * 2
     store_axis(out, 1 - across, length, n, mean, m2, low, high, energy)
     tl.store(sums + 1 - across, high)
     tl.store(sums + across, tl.sum(size))
@@ -127,7 +128,7 @@ def _vectors_kernel(
 def _store_whole(out, axis, energy):
     """Write the axis of which the whole matrix is the only vector."""
     norm = tl.sqrt(energy)
-    group = tl.arange(0, 32)[:, None]
+    group = tl.arange(0, GROUPS)[:, None]
     profile = tl.where(group == 0, energy, 0.0)
     store_axis(out, axis, 1, 1.0, norm, 0.0, norm, norm, profile)
 

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import ORDER_FIELDS, QUANTILES
 from wsa_kernels.fused.power_sums import ratio
 from wsa_kernels.fused.sorting import Ordered, in_order
 from wsa_kernels.fused.table import (
@@ -28,7 +29,6 @@ from wsa_kernels.layerwise import Part
 from wsa_kernels.matrices import Factors
 from wsa_kernels.quantiles import THOUSANDTHS, WIDTHS
 
-FIELDS = sum(WIDTHS)
 # 8 entries a lane: 80 registers on sm_90, 116 on sm_80, none spilled.
 BLOCK, LONG_BLOCK = 256, 1024
 LONG = 2048
@@ -182,12 +182,12 @@ def _order_kernel(
     layer = tl.program_id(1)
     size = size_of(rows_ptr, cols_ptr, layer)
     first = first_entry(ordered_ptr, offsets_ptr, row_stride, layer)
-    out = out_ptr + (adapter * layers + layer) * 20
+    out = out_ptr + (adapter * layers + layer) * ORDER_FIELDS
     each = tl.arange(0, 16)
-    thousandths = tl.load(thousandths_ptr + each, mask=each < 13, other=0)
+    thousandths = tl.load(thousandths_ptr + each, mask=each < QUANTILES, other=0)
     values = quantile(first, size, thousandths)
-    tl.store(out + each, values, mask=each < 13)
-    store_order(out + 13, first, size, values, BLOCK)
+    tl.store(out + each, values, mask=each < QUANTILES)
+    store_order(out + QUANTILES, first, size, values, BLOCK)
 
 
 def stored_parts(matrices: Factors) -> Iterator[Part]:
@@ -200,7 +200,7 @@ def stored_parts(matrices: Factors) -> Iterator[Part]:
 def _launch(ordered: Ordered, thousandths: Tensor) -> Tensor:
     rows, layers = ordered.rows, len(ordered.layers)
     block = BLOCK if ordered.longest <= LONG else LONG_BLOCK
-    out = torch.empty((len(rows) * layers, FIELDS), dtype=torch.float32, device=rows.device)
+    out = torch.empty((len(rows) * layers, sum(WIDTHS)), dtype=torch.float32, device=rows.device)
     _order_kernel[(len(rows), layers)](
         *(rows, *ordered.table, thousandths, out, rows.stride(0), layers),
         BLOCK=block,

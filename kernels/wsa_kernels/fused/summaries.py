@@ -8,11 +8,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from wsa_kernels.fused.constants import ENERGY_SHARES, LEADING, LOG_OF_ZERO
 from wsa_kernels.fused.power_sums import ratio
 
-LEADING = tl.constexpr(10)
-LOG_OF_ZERO = tl.constexpr(-38.0)
-ENERGY_SHARES = tl.constexpr((0.50, 0.90, 0.95, 0.99))
 LOG10_OF_E = tl.constexpr(0.43429448190325176)
 
 
