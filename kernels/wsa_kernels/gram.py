@@ -16,10 +16,10 @@ from torch import Tensor
 EPSILON = torch.finfo(torch.float64).eps
 # cuSOLVER's batched eigenvalues fail between 32,768 and 40,000 matrices (mujocolab/mjlab#732).
 BATCH = 16384
-# Of the same memory twice numpy asks BLAS for half the product (syrk): on one core of an EPYC it
-# takes 6.2 us for 16 x 320, a copy and the whole product 4.3; 18 and 15 for 32 x 320, 38 and 39 for
-# 54 x 320.
-MOST_COPIED = 32
+# Of the same memory twice numpy asks BLAS for a triangle (syrk): on one core of an EPYC it takes 6.3
+# us for 16 x 320, two halves of the whole product 3.6; 1.5 and 0.6 for 4 x 320, 18 and 16 for
+# 32 x 320, but 0.7 and 0.6 for 2 x 320, 50 and 127 for 64 x 320.
+HALVED = range(4, 33)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -38,8 +38,9 @@ def gram(values: Tensor) -> Tensor:
     """
     if values.dtype != torch.float64:
         raise ValueError(f"a Gram matrix needs float64; got {values.dtype}")
-    other = values if values.is_cuda or values.shape[-2] > MOST_COPIED else values.clone()
-    return product(values, other.mT)
+    if values.is_cuda or values.shape[-2] not in HALVED:
+        return product(values, values.mT)
+    return torch.cat([product(half, values.mT) for half in values.chunk(2, -2)], -2)
 
 
 def eigenvalues(gram_matrices: Tensor, length: int) -> Tensor:
