@@ -16,8 +16,8 @@ from torch import Tensor
 EPSILON = torch.finfo(torch.float64).eps
 # cuSOLVER's batched eigenvalues fail between 32,768 and 40,000 matrices (mujocolab/mjlab#732).
 BATCH = 16384
-# Of the same memory twice numpy asks BLAS for a triangle (syrk): on one core of an EPYC it takes 6.3
-# us for 16 x 320, two halves of the whole product 3.6; 1.5 and 0.6 for 4 x 320, 18 and 16 for
+# Of the same memory twice numpy asks BLAS for a triangle (syrk): on one core of an EPYC it takes
+# 6.3 us for 16 x 320, two halves of the whole product 3.6; 1.5 and 0.6 for 4 x 320, 18 and 16 for
 # 32 x 320, but 0.7 and 0.6 for 2 x 320, 50 and 127 for 64 x 320.
 HALVED = range(4, 33)
 

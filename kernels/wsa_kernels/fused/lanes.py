@@ -50,8 +50,8 @@ def _entries(pointer, first, valid, K: tl.constexpr):
 
 
 @triton.jit
-def energies_of_lanes(columns, scale, K: tl.constexpr, UPDATE: tl.constexpr):
-    """Return the squared singular values of scaled updates, or the eigenvalues of Gram matrices."""
+def energies_of_lanes(columns, K: tl.constexpr, UPDATE: tl.constexpr):
+    """Return the squared singular values of updates, or the eigenvalues of Gram matrices."""
     # float64 holds the fourth power of float32 entries, but not the eighth
     reach = _reach(columns, K)
     columns = _scaled(columns, tl.where(reach > 0, 1 / tl.where(reach > 0, reach, 1.0), 1.0), K)
@@ -60,7 +60,7 @@ def energies_of_lanes(columns, scale, K: tl.constexpr, UPDATE: tl.constexpr):
         columns = _swept(columns, K)
     energies = ()
     for j in tl.static_range(K):
-        length = tl.sqrt(product(columns[j], columns[j], K)) * reach * scale
+        length = tl.sqrt(product(columns[j], columns[j], K)) * reach
         energies = energies + (length * length if UPDATE else length,)
     return energies
 
@@ -97,14 +97,18 @@ def _swept(columns, K: tl.constexpr):
 
 
 @triton.jit
-def in_order(energies, K: tl.constexpr):
-    """Put energies in order, greatest first."""
+def in_order(energies, factor, noise, K: tl.constexpr):
+    """Put energies in order, greatest first, times a factor; a part of the first is noise: 0."""
     for a in tl.static_range(K):
         for b in tl.static_range(a + 1, K):
             high = tl.maximum(energies[a], energies[b])
             low = tl.minimum(energies[a], energies[b])
             energies = energies[:a] + (high,) + energies[a + 1 : b] + (low,) + energies[b + 1 :]
-    return energies
+    least = energies[0] * noise
+    found = ()
+    for j in tl.static_range(K):
+        found = found + (tl.where(energies[j] <= least, 0.0, energies[j]) * factor,)
+    return found
 
 
 @triton.jit
@@ -114,16 +118,6 @@ def sum_of_lanes(values, K: tl.constexpr):
     for j in tl.static_range(1, K):
         total += values[j]
     return total
-
-
-@triton.jit
-def without_noise(energies, noise, K: tl.constexpr):
-    """Make energies of no more than a part of the first, which are in order, exactly zero."""
-    least = energies[0] * noise
-    found = ()
-    for j in tl.static_range(K):
-        found = found + (tl.where(energies[j] <= least, 0.0, energies[j]),)
-    return found
 
 
 @triton.jit

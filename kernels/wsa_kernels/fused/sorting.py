@@ -1,9 +1,9 @@
 """Sorting: the entries of every layer in rising order, where kernels read them.
 
 Layers of up to 8,192 entries are sorted in registers, one program a layer; longer ones by the
-library. A radix select of the quantiles (three passes of 11, 11 and 10 bits) would read a layer
-three times and still leave it unsorted, and every representation that asks for quantiles asks, by
-the same operation, for Gini's index or Vasicek's entropy too, which need the whole order.
+library. A radix select (three passes of 11, 11 and 10 bits) would find the quantiles alone and
+leave the layer unsorted: Gini's index and Vasicek's entropy, which the same operation answers with,
+need the whole order, so that it would come on top of the sort.
 """
 
 from __future__ import annotations

@@ -22,7 +22,6 @@ from wsa_kernels.fused.lanes import (
     energies_of_lanes,
     in_order,
     store_lanes,
-    without_noise,
 )
 from wsa_kernels.fused.roots import Roots, noise, roots
 from wsa_kernels.fused.summaries import store_summaries
@@ -53,27 +52,31 @@ def _spectra_kernel(
 ):
     begin = tl.program_id(0).to(tl.int64) * EACH
     matrix = begin + tl.arange(0, EACH)
-    valid = matrix < total
-    group = matrix % groups
+    valid, group = matrix < total, matrix % groups
+    if K <= WIDEST:
+        columns = columns_of_lanes(left_ptr, right_ptr, matrix * (K * K), valid, K, UPDATE)
+        energies = energies_of_lanes(columns, K, UPDATE)
+    else:
+        w = _loaded(left_ptr, right_ptr, begin, total, K, EACH, UPDATE)
+        energies = _energies(w, K, EACH, UPDATE)
+    # loaded last: before, they would keep registers that 64 columns need
     layer = tl.load(layers_ptr + group, mask=valid, other=0)
     level = tl.load(level_ptr + matrix, mask=valid, other=0)
     noise = tl.load(limits_ptr + group, mask=valid, other=0.0)
     tolerance = tl.load(limits_ptr + groups + group, mask=valid, other=0.0)
-    out = out_ptr + matrix // groups * layers + layer
-    scale = tl.full([EACH], 1.0, tl.float64)
+    factor = tl.full([EACH], 1.0, tl.float64)
     if UPDATE:
         scale = tl.load(scale_ptr + matrix, mask=valid, other=0.0)
+        factor = scale * scale
+    out = out_ptr + matrix // groups * layers + layer
     if K <= WIDEST:
-        columns = columns_of_lanes(left_ptr, right_ptr, matrix * (K * K), valid, K, UPDATE)
-        found = in_order(energies_of_lanes(columns, scale, K, UPDATE), K)
-        found = without_noise(found, noise, K)
-        store_lanes(out, found, level, tolerance, valid, field_stride, K)
+        energies = in_order(energies, factor, noise, K)
+        store_lanes(out, energies, level, tolerance, valid, field_stride, K)
     else:
-        w = _loaded(left_ptr, right_ptr, begin, total, K, EACH, UPDATE)
-        energy = _energies(w, K, EACH, UPDATE) * (scale * scale)[:, None]
-        least = (noise * tl.max(energy, 1))[:, None]
-        energy = tl.sort(tl.where(energy <= least, 0.0, energy), descending=True)
-        store_summaries(out, energy, level, tolerance, valid, field_stride, K)
+        energies *= factor[:, None]
+        least = (noise * tl.max(energies, 1))[:, None]
+        energies = tl.sort(tl.where(energies <= least, 0.0, energies), descending=True)
+        store_summaries(out, energies, level, tolerance, valid, field_stride, K)
 
 
 @triton.jit

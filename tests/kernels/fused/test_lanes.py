@@ -14,9 +14,9 @@ COUNT = 16
 @triton.jit
 def _energies_kernel(left_ptr, right_ptr, out_ptr, K: tl.constexpr, COUNT: tl.constexpr):
     matrix = tl.arange(0, COUNT)
-    valid, two = matrix < COUNT, tl.full([COUNT], 2.0, tl.float64)
+    valid, four = matrix < COUNT, tl.full([COUNT], 4.0, tl.float64)
     columns = columns_of_lanes(left_ptr, right_ptr, matrix * (K * K), valid, K, True)
-    found = in_order(energies_of_lanes(columns, two, K, True), K)
+    found = in_order(energies_of_lanes(columns, K, True), four, tl.zeros_like(four), K)
     for j in tl.static_range(K):
         tl.store(out_ptr + matrix * K + j, found[j])
 
