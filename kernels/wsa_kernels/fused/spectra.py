@@ -69,14 +69,20 @@ def _spectra_kernel(
         scale = tl.load(scale_ptr + matrix, mask=valid, other=0.0)
         factor = scale * scale
     out = out_ptr + matrix // groups * layers + layer
+    _store(out, energies, factor, noise, level, tolerance, valid, field_stride, K)
+
+
+@triton.jit
+def _store(out, energies, factor, noise, level, tolerance, valid, step, K: tl.constexpr):
+    """Put energies in order, take their noise away and write what follows from them."""
     if K <= WIDEST:
         energies = in_order(energies, factor, noise, K)
-        store_lanes(out, energies, level, tolerance, valid, field_stride, K)
+        store_lanes(out, energies, level, tolerance, valid, step, K)
     else:
         energies *= factor[:, None]
         least = (noise * tl.max(energies, 1))[:, None]
         energies = tl.sort(tl.where(energies <= least, 0.0, energies), descending=True)
-        store_summaries(out, energies, level, tolerance, valid, field_stride, K)
+        store_summaries(out, energies, level, tolerance, valid, step, K)
 
 
 @triton.jit
