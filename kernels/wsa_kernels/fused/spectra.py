@@ -54,22 +54,27 @@ def _spectra_kernel(
     matrix = begin + tl.arange(0, EACH)
     valid, group = matrix < total, matrix % groups
     if K <= WIDEST:
-        columns = columns_of_lanes(left_ptr, right_ptr, matrix * (K * K), valid, K, UPDATE)
-        energies = energies_of_lanes(columns, K, UPDATE)
+        w = columns_of_lanes(left_ptr, right_ptr, matrix * (K * K), valid, K, UPDATE)
+        energies = energies_of_lanes(w, K, UPDATE)
     else:
         w = _loaded(left_ptr, right_ptr, begin, total, K, EACH, UPDATE)
         energies = _energies(w, K, EACH, UPDATE)
     # loaded last: before, they would keep registers that 64 columns need
-    layer = tl.load(layers_ptr + group, mask=valid, other=0)
     level = tl.load(level_ptr + matrix, mask=valid, other=0)
     noise = tl.load(limits_ptr + group, mask=valid, other=0.0)
     tolerance = tl.load(limits_ptr + groups + group, mask=valid, other=0.0)
-    factor = tl.full([EACH], 1.0, tl.float64)
-    if UPDATE:
-        scale = tl.load(scale_ptr + matrix, mask=valid, other=0.0)
-        factor = scale * scale
-    out = out_ptr + matrix // groups * layers + layer
+    out = out_ptr + matrix // groups * layers + tl.load(layers_ptr + group, mask=valid, other=0)
+    factor = _factor(scale_ptr, matrix, valid, UPDATE)
     _store(out, energies, factor, noise, level, tolerance, valid, field_stride, K)
+
+
+@triton.jit
+def _factor(scale_ptr, matrix, valid, UPDATE: tl.constexpr):
+    """Return what energies are multiplied by."""
+    if not UPDATE:
+        return tl.full(matrix.shape, 1.0, tl.float64)
+    scale = tl.load(scale_ptr + matrix, mask=valid, other=0.0)
+    return scale * scale
 
 
 @triton.jit
