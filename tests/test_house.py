@@ -97,6 +97,12 @@ def test_every_kernel_has_a_test_of_the_same_stem() -> None:
     assert stems <= tests, stems - tests
 
 
+def test_every_file_of_fused_kernels_has_a_test_of_the_same_stem() -> None:
+    kernels, tests = ROOT / "kernels/wsa_kernels/fused", ROOT / "tests/kernels/fused"
+    stems = {path.stem for path in kernels.glob("*.py")} - {"__init__"}
+    assert not stems - {path.stem.removeprefix("test_") for path in tests.glob("test_*.py")}
+
+
 def test_every_kernel_has_a_bench_case_of_the_same_stem() -> None:
     kernels = importlib.import_module("wsa_bench").wsa_bench_cases()
     stems = {path.stem for path in (ROOT / "kernels/wsa_kernels").glob("*.py")}

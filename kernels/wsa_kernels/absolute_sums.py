@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wsa_kernels.compilation import compiled
-from wsa_kernels.layerwise import per_layer
+from wsa_kernels.delta import factored, in_blocks
+from wsa_kernels.layerwise import Core, Part, gathered, per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import column_total, total
-
-if TYPE_CHECKING:
-    from wsa_kernels.survey import Survey
 
 WIDTHS = (1, 1, 1)
 
@@ -34,19 +33,45 @@ def _core(values: Tensor) -> Tensor:
     return torch.stack([total(rows), column_total(size).amax(-1), rows.amax(-1)], -1)
 
 
-def _of_survey(found: Survey) -> Tensor:
-    return found.absolute
+def _parts(matrices: Delta) -> Iterator[Part]:
+    for part in factored(matrices):
+        describe = _of_vectors if part.up.shape[-1] == 1 else _of_updates
+        yield Part(part.adapters, part.modules, describe(part.scaled, part.down))
+
+
+def _of_vectors(up: Tensor, down: Tensor) -> Tensor:
+    """Describe updates of rank 1: their sums are products of their factors'."""
+    sizes = [each.abs().flatten(1) for each in (up, down)]
+    (rows, cols), (high, wide) = map(total, sizes), (each.amax(-1) for each in sizes)
+    return torch.stack([rows * cols, rows * wide, high * cols], -1)
+
+
+def _of_updates(up: Tensor, down: Tensor) -> Tensor:
+    some_rows, columns = zip(*in_blocks(up, down, _sums), strict=True)
+    rows = torch.cat(some_rows, -1)  # [B, out]
+    one = torch.stack(columns, -1).sum(-1).amax(-1)
+    return torch.stack([total(rows), one, rows.amax(-1)], -1)
+
+
+def _sums(values: Tensor, some: slice) -> tuple[Tensor, Tensor]:
+    sizes = values.abs_()
+    return total(sizes), column_total(sizes)
+
+
+def _absolute_sums(matrices: Matrices, core: Core) -> AbsoluteSums:
+    if isinstance(matrices, Delta) and matrices.takes_short_cuts:
+        return AbsoluteSums(*gathered(matrices, _parts(matrices), WIDTHS))
+    return AbsoluteSums(*per_layer(matrices, core, WIDTHS))
 
 
 def absolute_sums_reference(matrices: Matrices) -> AbsoluteSums:
     """Compute eagerly."""
-    return AbsoluteSums(*per_layer(matrices, _core, WIDTHS, _of_survey))
+    return _absolute_sums(matrices, _core)
 
 
 def absolute_sums_compiled(matrices: Matrices) -> AbsoluteSums:
-    """Compute with one compiled function for all shapes."""
-    core = compiled(_core, any_shape=True)
-    return AbsoluteSums(*per_layer(matrices, core, WIDTHS, _of_survey))
+    """Compute with one compiled function for all shapes; updates on the CPU eagerly."""
+    return _absolute_sums(matrices, compiled(_core, any_shape=True))
 
 
 def absolute_sums_triton(matrices: Matrices) -> AbsoluteSums:

@@ -36,7 +36,7 @@ def per_layer(
 
     Large updates are not formed for it where their features [B, F] follow from a survey.
     """
-    if of_survey is None or not (isinstance(matrices, Delta) and matrices.are_surveyed):
+    if of_survey is None or not (isinstance(matrices, Delta) and matrices.takes_short_cuts):
         return gathered(matrices, _parts(matrices.tiles(), core), widths)
     from wsa_kernels.survey import MOST_SORTED, surveys  # which stands on operations
 

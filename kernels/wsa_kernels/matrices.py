@@ -123,8 +123,11 @@ class Delta:
         return self.flat[adapter, start : start + rows * cols].view(rows, cols).double()
 
     @property
-    def are_surveyed(self) -> bool:
-        """Tell whether large updates are counted, not sorted: float64 asks for the truth itself."""
+    def takes_short_cuts(self) -> bool:
+        """Tell whether entries are described unformed, or counted where they are many.
+
+        Not where float64 asks for the truth itself.
+        """
         return not self.flat.is_cuda and self.flat.dtype != torch.float64
 
     def tiles(self, most: int | None = None) -> Iterator[Tile]:

@@ -7,20 +7,19 @@ w^4 below 1e-10.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wsa_kernels.compilation import compiled
 from wsa_kernels.delta import means
-from wsa_kernels.layerwise import Core, entrywise, per_layer
+from wsa_kernels.layerwise import Core, Part, entrywise, gathered, per_layer
 from wsa_kernels.matrices import Delta, Matrices
 from wsa_kernels.operation import Operation
 from wsa_kernels.reductions import average, centred, ratio
-
-if TYPE_CHECKING:
-    from wsa_kernels.survey import Survey
+from wsa_kernels.update_moments import moments_of_updates
 
 WIDTHS = (1, 1, 1, 1)
 
@@ -49,13 +48,16 @@ def _shape(second: Tensor, third: Tensor, fourth: Tensor) -> list[Tensor]:
     return [ratio(third, second * second.sqrt()), ratio(fourth, second.square())]
 
 
-def _of_survey(found: Survey) -> Tensor:
-    central = found.central.masked_fill(found.std.unsqueeze(-1) == 0, 0.0)
-    return torch.stack([found.mean, found.std, *_shape(*central.unbind(-1))], -1)
+def _parts(matrices: Delta) -> Iterator[Part]:
+    for adapters, modules, found in moments_of_updates(matrices):
+        mean, std, *central = found.unbind(-1)
+        yield Part(adapters, modules, torch.stack([mean, std, *_shape(*central)], -1))
 
 
 def _moments(matrices: Matrices, core: Core) -> Moments:
-    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS, _of_survey))
+    if isinstance(matrices, Delta) and matrices.takes_short_cuts:
+        return Moments(*gathered(matrices, _parts(matrices), WIDTHS))
+    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS))
     if isinstance(matrices, Delta):
         # a mean of 10^5 products that nearly cancel: taken from the factors' sums it is exact
         return found._replace(mean=means(matrices))

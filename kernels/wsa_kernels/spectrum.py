@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wsa_kernels.compilation import compiled
-from wsa_kernels.delta import factored
+from wsa_kernels.delta import Factored, factored
 from wsa_kernels.gram import eigenvalues, gram
 from wsa_kernels.layerwise import Part, gathered, side_by_side, split
 from wsa_kernels.matrices import Delta, Factors, Matrices
@@ -27,6 +27,8 @@ ENERGY_SHARES = (0.50, 0.90, 0.95, 0.99)
 WIDTHS = (LEADING, LEADING, LEADING - 1, 1, 1, 1, 1, 1, 1, len(ENERGY_SHARES), 1, 1, 1)
 LOG_OF_ZERO = -38.0
 EPSILON = torch.finfo(torch.float32).eps
+# What rounding may leave of a second energy where there is none.
+LEVEL = 1e-9
 
 # Maps energies [B, k] and the tolerance of rounding [] to the fields side by side.
 Describe = Callable[[Tensor, Tensor], Tensor]
@@ -77,24 +79,23 @@ def _describe(energy: Tensor, tolerance: Tensor) -> Tensor:
         entropy.exp() * (first > 0),
         ratio(square, energy[:, 0]),
         ratio(square.square(), energy.square().sum(-1)),
-        *_energy_ranks(energy, square),
-        _log10_condition(sigma, tolerance),
-        _log10(first),
-        _log10(nuclear),
     ]
-    return torch.cat([padded, fractions, gaps, torch.stack(scalars, -1)], -1)
+    logs = _log10(torch.stack([_condition(sigma, tolerance), first, nuclear], -1))
+    ranks = _energy_ranks(energy, square)
+    return torch.cat([padded, fractions, gaps, torch.stack(scalars, -1), ranks, logs], -1)
 
 
-def _energy_ranks(energy: Tensor, square: Tensor) -> list[Tensor]:
-    reached = energy.cumsum(-1)
-    wanted = [share * square for share in ENERGY_SHARES]
-    return [((reached < each.unsqueeze(-1)).sum(-1) + 1) * (square > 0) for each in wanted]
+def _energy_ranks(energy: Tensor, square: Tensor) -> Tensor:
+    wanted = square.unsqueeze(-1) * square.new_tensor(ENERGY_SHARES)  # [B, 4]
+    reached = energy.cumsum(-1).unsqueeze(-1)
+    found = (reached < wanted.unsqueeze(1)).sum(1) + 1
+    return found * (square > 0).unsqueeze(-1)
 
 
-def _log10_condition(sigma: Tensor, tolerance: Tensor) -> Tensor:
+def _condition(sigma: Tensor, tolerance: Tensor) -> Tensor:
     first = sigma[:, :1]
     last = torch.where(sigma > tolerance * first, sigma, first).amin(-1)
-    return _log10(ratio(first[:, 0], last))
+    return ratio(first[:, 0], last)
 
 
 def _log10(values: Tensor) -> Tensor:
@@ -122,8 +123,15 @@ def _of_factors(matrices: Factors) -> Iterator[Found]:
 def _of_updates(matrices: Delta) -> Iterator[Found]:
     for part in factored(matrices):
         tolerance = part.up.new_tensor(max(part.rows, part.cols) * EPSILON)
-        found = energies(part.left())
-        yield Found(part.adapters, part.modules, found, part.constant, tolerance)
+        found = energies(part.core())
+        yield Found(part.adapters, part.modules, found, _is_level(part, found), tolerance)
+
+
+def _is_level(part: Factored, found: Tensor) -> Tensor:
+    """Say which updates hold one value: none that has a second singular value."""
+    if (found[:, 1:] > LEVEL * found[:, :1]).any(-1).all():
+        return torch.zeros_like(found[:, 0], dtype=torch.bool)
+    return part.constant
 
 
 def _described(found: Iterator[Found], describe: Describe) -> Iterator[Part]:

@@ -1,4 +1,4 @@
-"""Survey: every entry-wise feature of large updates from one traversal, sorting nothing.
+"""Survey: how the entries of large updates lie, in bins and in order, from one traversal.
 
 An update is formed in float64, a block of rows at a time that stays in a core's cache. Its mean and
 deviation are known before, from its factors, so that its entries can be counted at once: in bins so
@@ -31,11 +31,7 @@ BLOCK = 1 << 16  # entries: 512 KiB of float64
 class Survey(NamedTuple):
     """What was found of B updates; all but the counts float64."""
 
-    mean: Tensor  # [B]
     std: Tensor  # [B]
-    central: Tensor  # [B, 3], mean of (w - mu)^k, k = 2, 3, 4
-    extrema: Tensor  # [B, 2], least and greatest entry
-    absolute: Tensor  # [B, 3]: sum of |w|, its greatest column sum and its greatest row sum
     near_zero: Tensor  # [B], share of |w| < 1e-3 s
     absolute_deviation: Tensor  # [B], mean |w - mu|
     z: Tensor  # [B, 64], counts of z in equal bins on [-4, 4], the outer ones open
@@ -84,36 +80,37 @@ class Room(NamedTuple):
 def _survey(up: Tensor, down: Tensor, room: Room) -> Survey:
     """Survey one update, up [out, R] @ down [R, in]."""
     mean, std = _mean_and_deviation(up, down)
-    sums = _traverse(up, down, float(mean), float(std), room)
+    near_zero, l1, deviation = _traverse(up, down, float(mean), float(std), room)
     low, high = room.entries.amin().double(), room.entries.amax().double()
     std = std.masked_fill(low == high, 0.0)
     counts = torch.bincount(room.places.flatten(), minlength=BINS)
-    rows, averages = torch.cat(sums.rows), sums.totals / room.entries.numel()
     return Survey(
-        mean,
         std,
-        averages[:3],
-        torch.stack([low, high]),
-        torch.stack([rows.sum(), sums.columns.amax(), rows.amax()]),
-        averages[3],
-        averages[4],
+        near_zero / room.entries.numel(),
+        deviation / room.entries.numel(),
         _z_counts(counts),
-        _order(room.entries, counts, mean, std, rows.sum()),
+        _order(room.entries, counts, mean, std, l1),
         _range_counts(room, float(low), float(high)),
     )
 
 
-def _traverse(up: Tensor, down: Tensor, mean: float, std: float, room: Room) -> Sums:
-    """Form an update block by block: keep its entries and fine bins, and what is added up."""
-    sums = Sums(torch.zeros(5).double(), [], torch.zeros(down.shape[-1]).double())
-    step = max(1, BLOCK // down.shape[-1])
+def _traverse(up: Tensor, down: Tensor, mean: float, std: float, room: Room) -> Tensor:
+    """Form an update block by block: keep its entries and fine bins, and return what is added up.
+
+    Of all entries: whether |w| < 1e-3 s, |w| and |w - mu|.
+    """
+    sums, step = [], max(1, BLOCK // down.shape[-1])
     for start in range(0, len(up), step):
         rows = slice(start, start + step)
         values = product(up[rows], down)
         room.entries[rows] = values
-        places = sums.add(values, mean, std).mul_(BINS / (2 * RANGE) / (std or 1.0)).add_(BINS / 2)
+        sizes = values.abs()
+        found = [_sum(sizes), _sum(sizes.lt_(NEAR_ZERO * std))]
+        places = values.sub_(mean)
+        sums.append(torch.stack([*reversed(found), _sum(torch.abs(places, out=sizes))]))
+        places.mul_(BINS / (2 * RANGE) / (std or 1.0)).add_(BINS / 2)
         room.places[rows] = places.clamp_(0, BINS - 1)
-    return sums
+    return torch.stack(sums).sum(0)
 
 
 def _order(entries: Tensor, counts: Tensor, mean: Tensor, std: Tensor, l1: Tensor) -> Tensor:
@@ -123,28 +120,6 @@ def _order(entries: Tensor, counts: Tensor, mean: Tensor, std: Tensor, l1: Tenso
     ends = (mean - RANGE * std, mean + RANGE * std)
     histogram = FineHistogram(*(each.unsqueeze(0) for each in (counts, *ends, l1, std)))
     return from_counts(histogram)[0]
-
-
-class Sums(NamedTuple):
-    """What is added up over the blocks of one update."""
-
-    totals: Tensor  # [5]: (w - mu)^k, k = 2, 3, 4, whether |w| < 1e-3 s, |w - mu|
-    rows: list[Tensor]  # sums of |w| of the rows so far
-    columns: Tensor  # [in], sums of |w|
-
-    def add(self, values: Tensor, mean: float, std: float) -> Tensor:
-        """Add a block [rows, in] and return it less the mean, in the same memory."""
-        sizes = values.abs()
-        self.rows.append(sizes.sum(-1))
-        self.columns.add_(sizes.sum(0))
-        near_zero = _sum(sizes.lt_(NEAR_ZERO * std))
-        entries = values.sub_(mean)
-        deviation = _sum(torch.abs(entries, out=sizes))
-        square = torch.square(entries, out=sizes)
-        second, third = _sum(square), _sum(square * entries)
-        fourth = _sum(square.square_())
-        self.totals.add_(torch.stack([second, third, fourth, near_zero, deviation]))
-        return entries
 
 
 def _sum(values: Tensor) -> Tensor:

@@ -22,10 +22,12 @@ def test_absolute_sums_agree_with_numpy(
     agree(found.inf[:, 0], [np.linalg.norm(each, np.inf) for each in exact], 1e-6)
 
 
+# of rank 1, of one block and of several
+@pytest.mark.parametrize(("out", "rank", "into"), [(30, 1, 20), (30, 3, 20), (400, 3, 700)])
 def test_absolute_sums_of_an_update_are_those_of_the_scaled_product(
-    random_matrices: Any, pack_delta: Any, agree: Any
+    out: int, rank: int, into: int, random_matrices: Any, pack_delta: Any, agree: Any
 ) -> None:
-    up, down = random_matrices(5, 30, 3, seed=1), random_matrices(5, 3, 20, seed=2)
+    up, down = random_matrices(5, out, rank, seed=1), random_matrices(5, rank, into, seed=2)
     found = absolute_sums(pack_delta((up, down), scale=torch.full((5, 1), -2.0)))
     size = 2.0 * (up.double() @ down.double()).abs()
     agree(found.l1[:, 0], size.sum((1, 2)), 1e-6)

@@ -52,7 +52,7 @@ def off(found: Tensor, wanted: Tensor, unit: Tensor | float) -> float:
     return float(((found.double() - wanted).abs() / unit).max())
 
 
-def test_moments_and_norms_of_a_surveyed_update_are_as_exact_as_any(
+def test_moments_and_norms_of_a_large_update_are_as_exact_as_any(
     both: tuple[Delta, Delta],
 ) -> None:
     for operation in (absolute_sums, extrema, moments):

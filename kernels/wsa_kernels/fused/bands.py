@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from wsa_kernels.fourier import FEATURES, frequencies
+from wsa_kernels.fused.constants import BANDS, FLOOR, FREQUENCY_FIELDS, PEAKS, ROUNDING
 from wsa_kernels.fused.power_sums import ratio
 from wsa_kernels.fused.statistics import statistics
 from wsa_kernels.fused.table import Build
@@ -84,7 +85,7 @@ def leading(first, count, BLOCK: tl.constexpr):
     found = tl.zeros([16], tl.float64)
     bound = tl.full([], float("inf"), tl.float64)
     taken = tl.full([], 0, tl.int32)
-    while taken < 10:
+    while taken < PEAKS:
         best, times = tl.full([], -1.0, tl.float64), tl.full([], 0, tl.int32)
         for begin in range(0, count, BLOCK):
             k = begin + tl.arange(0, BLOCK)
@@ -98,7 +99,7 @@ def leading(first, count, BLOCK: tl.constexpr):
         found = tl.where((ranks >= taken) & (ranks < taken + times), tl.maximum(best, 0.0), found)
         taken += times
         bound = best
-    return tl.where(ranks < 10, found, 0.0)
+    return tl.where(ranks < PEAKS, found, 0.0)
 
 
 @triton.jit
@@ -121,11 +122,11 @@ def band(first, radii_ptr, begin, end, floor, BLOCK: tl.constexpr):
 @triton.jit
 def store_bands(out, first, radii_ptr, starts_ptr, count, floor, BLOCK: tl.constexpr):
     """Write the shares of the eight bands, the centroid and the flatness."""
-    each = tl.arange(0, 8)
-    shares = tl.zeros([8], tl.float64)
+    each = tl.arange(0, BANDS)
+    shares = tl.zeros([BANDS], tl.float64)
     weighted, logs = tl.full([], 0.0, tl.float64), tl.full([], 0.0, tl.float64)
     nothing = tl.full([], 0, tl.int32)
-    for i in range(8):
+    for i in range(BANDS):
         begin, end = tl.load(starts_ptr + i), tl.load(starts_ptr + i + 1)
         part, part_weighted, part_logs, empty = band(first, radii_ptr, begin, end, floor, BLOCK)
         shares = tl.where(each == i, part, shares)
@@ -136,8 +137,8 @@ def store_bands(out, first, radii_ptr, starts_ptr, count, floor, BLOCK: tl.const
     above = tl.maximum(count - 1, 1)
     flatness = ratio(tl.exp(logs / above), whole / above)
     tl.store(out + each, ratio(shares, whole))
-    tl.store(out + 8, ratio(weighted, whole))
-    tl.store(out + 9, tl.where(nothing > 0, 0.0, flatness))
+    tl.store(out + BANDS, ratio(weighted, whole))
+    tl.store(out + BANDS + 1, tl.where(nothing > 0, 0.0, flatness))
 
 
 @triton.jit
@@ -150,19 +151,18 @@ def _bands_kernel(
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64)
-    first, out = power_ptr + row * count, out_ptr + row * 24
+    first, out = power_ptr + row * count, out_ptr + row * FREQUENCY_FIELDS
     energy, mean, deviation, greatest = spread(first, count, BLOCK)
     ten = leading(first, count, BLOCK)
     ranks = tl.arange(0, 16)
-    tl.store(out + ranks, tl.sqrt(ten), mask=ranks < 10)
-    tl.store(out + 10, mean)
-    tl.store(out + 11, deviation)
-    tl.store(out + 12, tl.sqrt(tl.load(first)))
-    tl.store(out + 13, ratio(tl.sum(ten), energy))
-    # FLOOR and ROUNDING of fourier.py
-    floor = tl.maximum(1e-12 * greatest, 1e-24 * energy)
+    tl.store(out + ranks, tl.sqrt(ten), mask=ranks < PEAKS)
+    tl.store(out + PEAKS, mean)
+    tl.store(out + PEAKS + 1, deviation)
+    tl.store(out + PEAKS + 2, tl.sqrt(tl.load(first)))
+    tl.store(out + PEAKS + 3, ratio(tl.sum(ten), energy))
+    floor = tl.maximum(greatest * FLOOR, energy * ROUNDING)
     # a band of the flagship has 20 to 80 frequencies, and a logarithm 40 instructions
-    store_bands(out + 14, first, radii_ptr, starts_ptr, count, floor, BLOCK // 4)
+    store_bands(out + PEAKS + 4, first, radii_ptr, starts_ptr, count, floor, BLOCK // 4)
 
 
 def centre(matrices: Matrices, tile: Tile) -> tuple[Tensor, Tensor]:

@@ -7,15 +7,25 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import PLACED_FIELDS, Z_BINS
 from wsa_kernels.fused.placing import place, store_placed
 from wsa_kernels.fused.statistics import Statistics, statistics
-from wsa_kernels.fused.table import POINTERS, Build, longest, table
+from wsa_kernels.fused.table import (
+    POINTERS,
+    STRIDE_TYPES,
+    TABLE_TYPES,
+    Build,
+    first_entry,
+    longest,
+    padded,
+    size_of,
+    table,
+)
 from wsa_kernels.fused.update_bins import update_bins
 from wsa_kernels.histogram import WIDTHS, normal_shares
 from wsa_kernels.layerwise import split
 from wsa_kernels.matrices import Delta, Factors, Matrices
 
-FIELDS = sum(WIDTHS)
 # 8 entries a lane: with 16 a program of one warp has 145 registers in use instead of 87 (sm_90),
 # with 32 it spills; of the longer blocks 1,024 spills one register on triton 3.6.
 BLOCK, LONG_BLOCK = 256, 2048
@@ -25,13 +35,12 @@ LONG = 2048
 @triton.jit
 def count(first, size, mean, std, low, high, BLOCK: tl.constexpr):
     """Place every entry of a layer; return what `place` adds up."""
-    # what is promised here is all the compiler can know: without it every load is 4 bytes wide
-    padded = tl.multiple_of((size + 15) // 16 * 16, 16)
-    z, ranges = tl.zeros([64], tl.int32), tl.zeros([64], tl.int32)
+    places_taken = padded(size)
+    z, ranges = tl.zeros([Z_BINS], tl.int32), tl.zeros([Z_BINS], tl.int32)
     near_zero, away = tl.full([], 0, tl.int32), tl.full([], 0.0, tl.float64)
-    for begin in range(0, padded, BLOCK):
+    for begin in range(0, places_taken, BLOCK):
         places = begin + tl.arange(0, BLOCK)
-        w = tl.load(first + places, mask=places < padded, other=0.0)
+        w = tl.load(first + places, mask=places < places_taken, other=0.0)
         w = tl.where(places < size, w, 0.0)
         z, ranges, near_zero, away = place(
             w, places < size, mean, std, low, high, z, ranges, near_zero, away
@@ -56,13 +65,13 @@ def _bins_kernel(
 ):
     adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
     layer = tl.program_id(1)
-    size = tl.load(rows_ptr + layer) * tl.load(cols_ptr + layer)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    size = size_of(rows_ptr, cols_ptr, layer)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     bounds = bounds_ptr + (adapter * layers + layer) * 4
     mean, std = tl.load(bounds), tl.load(bounds + 1)
     low, high = tl.load(bounds + 2), tl.load(bounds + 3)
     z, ranges, near_zero, away = count(first, size, mean, std, low, high, BLOCK)
-    out = out_ptr + (adapter * layers + layer) * 71
+    out = out_ptr + (adapter * layers + layer) * PLACED_FIELDS
     store_placed(out, normal_ptr, size.to(tl.float64), z, ranges, near_zero, away)
 
 
@@ -80,7 +89,7 @@ def bins(matrices: Matrices) -> list[Tensor]:
 def _stored_bins(matrices: Factors, bounds: Tensor, normal: Tensor) -> Tensor:
     flat, layers = matrices.flat, table(matrices)
     block = BLOCK if longest(matrices.layout) <= LONG else LONG_BLOCK
-    out = torch.empty((*bounds.shape[:2], FIELDS), dtype=torch.float32, device=flat.device)
+    out = torch.empty((*bounds.shape[:2], sum(WIDTHS)), dtype=torch.float32, device=flat.device)
     _bins_kernel[(len(flat), matrices.count)](
         *(flat, *layers, bounds, normal, out, flat.stride(0), matrices.count),
         BLOCK=block,
@@ -95,14 +104,11 @@ def _bounds(found: Statistics) -> Tensor:
 
 
 _TYPES = {
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "bounds_ptr": "*fp64",
     "normal_ptr": "*fp64",
     "out_ptr": "*fp32",
-    "row_stride": "i32",
-    "layers": "i32",
+    **STRIDE_TYPES,
 }
 BUILDS = tuple(
     Build(

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wsa_kernels.fused.table import Build, table
+from wsa_kernels.fused.table import TABLE_TYPES, Build, first_entry, padded, table
 from wsa_kernels.layout import ALIGNMENT
 from wsa_kernels.matrices import Delta, Matrices
 
@@ -54,7 +54,7 @@ def _gram_kernel(
     adapter, place = tl.program_id(0).to(tl.int64), tl.program_id(1)  # N * P outgrows int32
     layer = tl.load(layers_ptr + place)
     rows, cols = tl.load(rows_ptr + layer), tl.multiple_of(tl.load(cols_ptr + layer), ALIGNED)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     if K == 1:
         found, odd = _of_one(first, rows * cols, BLOCK)
     elif WIDE:
@@ -69,14 +69,13 @@ def _gram_kernel(
 @triton.jit
 def _of_one(first, size, BLOCK: tl.constexpr):
     """Return the sum of squares of a row or column, [1, 1], and 1 where two entries differ."""
-    # what is promised here is all the compiler can know: without it every load is 4 bytes wide
-    padded = tl.multiple_of((size + 15) // 16 * 16, 16)
+    places_taken = padded(size)
     anchor = tl.load(first).to(tl.float32)
     sums = tl.zeros([BLOCK], tl.float64)
     odd = tl.zeros([BLOCK], tl.int1)
-    for begin in tl.range(0, padded, BLOCK, loop_unroll_factor=2):
+    for begin in tl.range(0, places_taken, BLOCK, loop_unroll_factor=2):
         j = begin + tl.arange(0, BLOCK)
-        w = tl.load(first + j, mask=j < padded, other=0.0).to(tl.float32)
+        w = tl.load(first + j, mask=j < places_taken, other=0.0).to(tl.float32)
         odd = odd | ((j < size) & (w != anchor))
         x = tl.where(j < size, w, 0.0).to(tl.float64)
         sums += x * x
@@ -117,9 +116,9 @@ def sides(matrices: Matrices) -> list[int]:
 
 def by_side(matrices: Matrices) -> Iterator[tuple[int, list[int]]]:
     """Yield each K and the layers it serves."""
-    padded = [triton.next_power_of_2(side) for side in sides(matrices)]
-    for k in sorted({k for k in padded if k <= GREATEST_SIDE}):
-        yield k, [layer for layer, found in enumerate(padded) if found == k]
+    filled = [triton.next_power_of_2(side) for side in sides(matrices)]
+    for k in sorted({k for k in filled if k <= GREATEST_SIDE}):
+        yield k, [layer for layer, found in enumerate(filled) if found == k]
 
 
 def beyond(matrices: Matrices) -> list[int]:
@@ -158,9 +157,7 @@ def gram(matrices: Matrices, layers: Sequence[int], wide: bool, k: int, each: bo
 
 _TYPES = {
     "layers_ptr": "*i32",
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "out_ptr": "*fp64",
     "level_ptr": "*i32",
     "row_stride": "i32",

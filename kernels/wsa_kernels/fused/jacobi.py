@@ -1,8 +1,9 @@
-"""Jacobi: the singular values of K x K matrices, side by side in registers, a column a lane.
+"""Jacobi: the singular values of K x K matrices, side by side in registers.
 
 One-sided Jacobi turns pairs of columns until all are orthogonal; their lengths are then the
-singular values. In step s of a sweep column c meets column c xor s: K - 1 steps pair all columns
-of all matrices, and with a warp or less to a matrix no step needs shared memory.
+singular values. Beyond 4 x 4 a column lies in a lane. In step s of a sweep column c then meets
+column c xor s: K - 1 steps pair all columns of all matrices, and with a warp or less to a matrix no
+step needs shared memory.
 """
 
 from __future__ import annotations
@@ -45,9 +46,41 @@ def _turn(w, column, partner):
     lower = column < partner
     difference = tl.where(lower, partners_square - square, square - partners_square)
     oblique = product * product > (square * partners_square) * ORTHOGONAL
+    cosine, sine = _angle(difference, product, oblique)
+    sine = tl.where(lower, sine, -sine)
+    turned = cosine[None, :] * w - sine[None, :] * other
+    return tl.where(oblique[None, :], turned, w), tl.max(oblique.to(tl.int32))
+
+
+@triton.jit
+def turned(one, other, K: tl.constexpr):
+    """Make two columns, of K tensors each, orthogonal where they are not; no lane asks another."""
+    square, others_square = product(one, one, K), product(other, other, K)
+    across = product(one, other, K)
+    oblique = across * across > (square * others_square) * ORTHOGONAL
+    cosine, sine = _angle(others_square - square, across, oblique)
+    # by an angle of 0 a column keeps its bits
+    cosine, sine = tl.where(oblique, cosine, 1.0), tl.where(oblique, sine, 0.0)
+    left, right = (), ()
+    for i in tl.static_range(K):
+        left = left + (cosine * one[i] - sine * other[i],)
+        right = right + (sine * one[i] + cosine * other[i],)
+    return left, right
+
+
+@triton.jit
+def product(one, other, K: tl.constexpr):
+    """Multiply two columns of K tensors each."""
+    found = one[0] * other[0]
+    for i in tl.static_range(1, K):
+        found += one[i] * other[i]
+    return found
+
+
+@triton.jit
+def _angle(difference, product, oblique):
+    """Return cosine and sine of the lesser angle that makes two columns orthogonal."""
     reach = tl.abs(difference) + tl.sqrt(difference * difference + 4 * product * product)
     tangent = tl.where(difference < 0, -2 * product, 2 * product) / tl.where(oblique, reach, 1.0)
     cosine = 1 / tl.sqrt(1 + tangent * tangent)
-    sine = tl.where(lower, tangent, -tangent) * cosine
-    turned = cosine[None, :] * w - sine[None, :] * other
-    return tl.where(oblique[None, :], turned, w), tl.max(oblique.to(tl.int32))
+    return cosine, tangent * cosine

@@ -16,6 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import GROUPS, NORM_FIELDS
 from wsa_kernels.fused.norms import (
     FIELDS,
     W,
@@ -26,7 +27,7 @@ from wsa_kernels.fused.norms import (
     no_norms,
     store_axis,
 )
-from wsa_kernels.fused.table import Build, table
+from wsa_kernels.fused.table import STRIDE_TYPES, TABLE_TYPES, Build, first_entry, table
 from wsa_kernels.layout import ALIGNMENT, Layout
 from wsa_kernels.matrices import Factors, runs
 
@@ -61,7 +62,7 @@ def _sums_kernel(
     adapter, place = tl.program_id(0).to(tl.int64), tl.program_id(1)  # N * P outgrows int32
     layer = tl.load(layers_ptr + place)
     rows, cols = tl.load(rows_ptr + layer), tl.multiple_of(tl.load(cols_ptr + layer), ALIGNED)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     start = adapter * width + tl.load(starts_ptr + place)
     _add_up(first, energies_ptr + start, sizes_ptr + start, rows, cols, cols, 1, ROWS, COLS)
     start = adapter * width + tl.load(starts_ptr + groups + place)
@@ -103,12 +104,12 @@ def _vectors_kernel(
 ):
     adapter, layer = tl.program_id(0).to(tl.int64), tl.load(layers_ptr + tl.program_id(1))
     rows, cols = tl.load(rows_ptr + layer), tl.load(cols_ptr + layer)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     length, across = rows * cols, (rows > 1).to(tl.int32)
     begin, end = group_bounds(length)
     n, mean, m2, low, high = no_norms(tl.float32)
-    energy, size = tl.zeros([32, W], tl.float64), tl.zeros([32, W], tl.float64)
-    for start in range(0, (length + 31) // 32, W):
+    energy, size = tl.zeros([GROUPS, W], tl.float64), tl.zeros([GROUPS, W], tl.float64)
+    for start in range(0, tl.cdiv(length, GROUPS), W):
         place = begin + start + tl.arange(0, W)[None, :]
         w = tl.abs(tl.load(first + place, mask=place < end, other=0.0).to(tl.float32))
         n, mean, m2, low, high = join(n, mean, m2, low, high, w, place < end)
@@ -116,7 +117,7 @@ def _vectors_kernel(
         energy += x * x
         size += x
     layer = adapter * layers + layer
-    out, sums = out_ptr + layer * 70, sums_ptr + layer * 2
+    out, sums = out_ptr + layer * NORM_FIELDS, sums_ptr + layer * 2
     store_axis(out, 1 - across, length, n, mean, m2, low, high, energy)
     tl.store(sums + 1 - across, high)
     tl.store(sums + across, tl.sum(size))
@@ -127,7 +128,7 @@ def _vectors_kernel(
 def _store_whole(out, axis, energy):
     """Write the axis of which the whole matrix is the only vector."""
     norm = tl.sqrt(energy)
-    group = tl.arange(0, 32)[:, None]
+    group = tl.arange(0, GROUPS)[:, None]
     profile = tl.where(group == 0, energy, 0.0)
     store_axis(out, axis, 1, 1.0, norm, 0.0, norm, norm, profile)
 
@@ -208,7 +209,7 @@ def _describe_matrices(
     describe(energies, places, norms, (sizes, sums))
 
 
-_TABLE = {"layers_ptr": "*i32", "offsets_ptr": "*i64", "rows_ptr": "*i32", "cols_ptr": "*i32"}
+_TABLE = {"layers_ptr": "*i32", **TABLE_TYPES}
 _SUMS_TYPES = {
     "starts_ptr": "*i64",
     "energies_ptr": "*fp64",
@@ -217,7 +218,7 @@ _SUMS_TYPES = {
     "width": "i32",
     "groups": "i32",
 }
-_VECTORS_TYPES = {"out_ptr": "*fp32", "sums_ptr": "*fp32", "row_stride": "i32", "layers": "i32"}
+_VECTORS_TYPES = {"out_ptr": "*fp32", "sums_ptr": "*fp32", **STRIDE_TYPES}
 BUILDS = (
     *(
         Build(

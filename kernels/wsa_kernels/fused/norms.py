@@ -14,10 +14,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import GROUPS, NORM_FIELDS
 from wsa_kernels.fused.power_sums import chunk, merge, ratio
 from wsa_kernels.fused.table import Build
+from wsa_kernels.row_col_norms import WIDTHS
 
-FIELDS = 70
+FIELDS = sum(WIDTHS)
 # 320 norms, the fewest of the flagship's long sides, are ten to a group
 W = 8
 
@@ -34,10 +36,10 @@ class Axes(NamedTuple):
 @triton.jit
 def group_bounds(length):
     """Return where each of the 32 groups of an axis begins and ends, [32, 1]."""
-    group = tl.arange(0, 32)[:, None]
-    few = length < 32
-    begin = tl.where(few, group, group * length // 32)
-    end = tl.where(few, tl.minimum(group + 1, length), (group + 1) * length // 32)
+    group = tl.arange(0, GROUPS)[:, None]
+    few = length < GROUPS
+    begin = tl.where(few, group, group * length // GROUPS)
+    end = tl.where(few, tl.minimum(group + 1, length), (group + 1) * length // GROUPS)
     return begin, end
 
 
@@ -69,10 +71,10 @@ def store_axis(out, axis, length, n, mean, m2, low, high, energy):
     tl.store(out + 3 * axis + 2, high)
     begin, end = group_bounds(length)
     # a group a lane: where the tile's sums lie each lane would take eight roots
-    group = tl.arange(0, 32)
+    group = tl.arange(0, GROUPS)
     total = tl.gather(tl.sum(energy, 1), group, 0)
     width = tl.maximum(tl.sum(end - begin, 1), 0).to(tl.float64)
-    tl.store(out + 6 + 32 * axis + group, tl.sqrt(ratio(total, width)))
+    tl.store(out + 6 + axis * GROUPS + group, tl.sqrt(ratio(total, width)))
 
 
 @triton.jit
@@ -95,15 +97,15 @@ def _norms_kernel(
     first = adapter * width + tl.load(starts_ptr + axis * groups + place)
     begin, end = group_bounds(length)
     n, mean, m2, low, high = no_norms(tl.float64)
-    profile = tl.zeros([32, W], tl.float64)
-    for start in range(0, (length + 31) // 32, W):
+    profile = tl.zeros([GROUPS, W], tl.float64)
+    for start in range(0, tl.cdiv(length, GROUPS), W):
         vector = begin + start + tl.arange(0, W)[None, :]
         valid = vector < end
         energy = tl.load(energies_ptr + first + vector, mask=valid, other=0.0)
         n, mean, m2, low, high = join(n, mean, m2, low, high, tl.sqrt(energy), valid)
         profile += energy
     layer = adapter * layers + tl.load(layers_ptr + place)
-    store_axis(out_ptr + layer * 70, axis, length, n, mean, m2, low, high, profile)
+    store_axis(out_ptr + layer * NORM_FIELDS, axis, length, n, mean, m2, low, high, profile)
     if SUMS:
         tl.store(sums_ptr + layer * 2 + axis, _greatest(sizes_ptr + first, length))
 

@@ -14,14 +14,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import ORDER_FIELDS, QUANTILES
 from wsa_kernels.fused.power_sums import ratio
 from wsa_kernels.fused.sorting import Ordered, in_order
-from wsa_kernels.fused.table import POINTERS, Build
+from wsa_kernels.fused.table import (
+    POINTERS,
+    STRIDE_TYPES,
+    TABLE_TYPES,
+    Build,
+    first_entry,
+    size_of,
+)
 from wsa_kernels.layerwise import Part
 from wsa_kernels.matrices import Factors
 from wsa_kernels.quantiles import THOUSANDTHS, WIDTHS
 
-FIELDS = sum(WIDTHS)
 # 8 entries a lane: 80 registers on sm_90, 116 on sm_80, none spilled.
 BLOCK, LONG_BLOCK = 256, 1024
 LONG = 2048
@@ -173,14 +180,14 @@ def _order_kernel(
 ):
     adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
     layer = tl.program_id(1)
-    size = tl.load(rows_ptr + layer) * tl.load(cols_ptr + layer)
-    first = ordered_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
-    out = out_ptr + (adapter * layers + layer) * 20
+    size = size_of(rows_ptr, cols_ptr, layer)
+    first = first_entry(ordered_ptr, offsets_ptr, row_stride, layer)
+    out = out_ptr + (adapter * layers + layer) * ORDER_FIELDS
     each = tl.arange(0, 16)
-    thousandths = tl.load(thousandths_ptr + each, mask=each < 13, other=0)
+    thousandths = tl.load(thousandths_ptr + each, mask=each < QUANTILES, other=0)
     values = quantile(first, size, thousandths)
-    tl.store(out + each, values, mask=each < 13)
-    store_order(out + 13, first, size, values, BLOCK)
+    tl.store(out + each, values, mask=each < QUANTILES)
+    store_order(out + QUANTILES, first, size, values, BLOCK)
 
 
 def stored_parts(matrices: Factors) -> Iterator[Part]:
@@ -193,7 +200,7 @@ def stored_parts(matrices: Factors) -> Iterator[Part]:
 def _launch(ordered: Ordered, thousandths: Tensor) -> Tensor:
     rows, layers = ordered.rows, len(ordered.layers)
     block = BLOCK if ordered.longest <= LONG else LONG_BLOCK
-    out = torch.empty((len(rows) * layers, FIELDS), dtype=torch.float32, device=rows.device)
+    out = torch.empty((len(rows) * layers, sum(WIDTHS)), dtype=torch.float32, device=rows.device)
     _order_kernel[(len(rows), layers)](
         *(rows, *ordered.table, thousandths, out, rows.stride(0), layers),
         BLOCK=block,
@@ -203,13 +210,10 @@ def _launch(ordered: Ordered, thousandths: Tensor) -> Tensor:
 
 
 _TYPES = {
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "thousandths_ptr": "*i32",
     "out_ptr": "*fp32",
-    "row_stride": "i32",
-    "layers": "i32",
+    **STRIDE_TYPES,
 }
 BUILDS = tuple(
     Build(

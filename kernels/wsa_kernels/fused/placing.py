@@ -9,6 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from wsa_kernels.fused.constants import NEAR_ZERO, RANGE_BINS, Z_BINS, Z_PER_UNIT
 from wsa_kernels.fused.power_sums import ratio
 
 
@@ -21,14 +22,16 @@ def place(w, valid, mean, std, low, high, z, ranges, near_zero, away):
     """
     exact = w.to(tl.float64)
     off = exact - mean
-    z_bin = (off * ratio(8.0, std) + 32).to(tl.int32)
-    z_bin = tl.minimum(tl.maximum(z_bin, 0), 63)
-    range_bin = ((exact - low) * ratio(50.0, high - low)).to(tl.int32)
-    range_bin = tl.minimum(tl.maximum(range_bin, 0), 49)
+    z_bin = (off * ratio(tl.full([], Z_PER_UNIT, tl.float64), std) + Z_BINS // 2).to(tl.int32)
+    z_bin = tl.minimum(tl.maximum(z_bin, 0), Z_BINS - 1)
+    range_bin = ((exact - low) * ratio(tl.full([], RANGE_BINS, tl.float64), high - low)).to(
+        tl.int32
+    )
+    range_bin = tl.minimum(tl.maximum(range_bin, 0), RANGE_BINS - 1)
     flat = tl.ravel(valid)
-    z += tl.histogram(tl.ravel(z_bin), 64, mask=flat)
-    ranges += tl.histogram(tl.ravel(range_bin), 64, mask=flat)
-    near_zero += tl.sum((valid & (tl.abs(exact) < 1e-3 * std)).to(tl.int32))
+    z += tl.histogram(tl.ravel(z_bin), Z_BINS, mask=flat)
+    ranges += tl.histogram(tl.ravel(range_bin), Z_BINS, mask=flat)
+    near_zero += tl.sum((valid & (tl.abs(exact) < std * NEAR_ZERO)).to(tl.int32))
     away += tl.sum(tl.where(valid, tl.abs(off), 0.0))
     return z, ranges, near_zero, away
 
@@ -42,23 +45,23 @@ def entropy(shares):
 @triton.jit
 def outside(shares, deviations):
     """Return the share of the bins that lie farther than whole deviations from the mean."""
-    bins = tl.arange(0, 64)
-    farther = (bins < 32 - 8 * deviations) | (bins >= 32 + 8 * deviations)
+    bins, away = tl.arange(0, Z_BINS), deviations * Z_PER_UNIT
+    farther = (bins < Z_BINS // 2 - away) | (bins >= Z_BINS // 2 + away)
     return tl.sum(tl.where(farther, shares, 0.0))
 
 
 @triton.jit
 def store_placed(out, normal_ptr, n, z, ranges, near_zero, away):
     """Write the fields of `Histogram` of n entries, given ln q of the normal's bins, [64]."""
-    bins = tl.arange(0, 64)
+    bins = tl.arange(0, Z_BINS)
     each = 1 / n
     z_shares = z.to(tl.float64) * each
     own = entropy(z_shares)
     tl.store(out + bins, z_shares)
-    tl.store(out + 64, entropy(ranges.to(tl.float64) * each))
-    tl.store(out + 65, own)
-    tl.store(out + 66, -own - tl.sum(z_shares * tl.load(normal_ptr + bins)))
-    tl.store(out + 67, outside(z_shares, 2))
-    tl.store(out + 68, outside(z_shares, 3))
-    tl.store(out + 69, near_zero * each)
-    tl.store(out + 70, away * each)
+    tl.store(out + Z_BINS, entropy(ranges.to(tl.float64) * each))
+    tl.store(out + Z_BINS + 1, own)
+    tl.store(out + Z_BINS + 2, -own - tl.sum(z_shares * tl.load(normal_ptr + bins)))
+    tl.store(out + Z_BINS + 3, outside(z_shares, 2))
+    tl.store(out + Z_BINS + 4, outside(z_shares, 3))
+    tl.store(out + Z_BINS + 5, near_zero * each)
+    tl.store(out + Z_BINS + 6, away * each)

@@ -1,7 +1,9 @@
 """Sorting: the entries of every layer in rising order, where kernels read them.
 
 Layers of up to 8,192 entries are sorted in registers, one program a layer; longer ones by the
-library.
+library. A radix select (three passes of 11, 11 and 10 bits) would find the quantiles alone and
+leave the layer unsorted: Gini's index and Vasicek's entropy, which the same operation answers with,
+need the whole order, so that it would come on top of the sort.
 """
 
 from __future__ import annotations
@@ -14,7 +16,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from wsa_kernels.fused.table import POINTERS, Build, Table, longest, table
+from wsa_kernels.fused.table import (
+    POINTERS,
+    TABLE_TYPES,
+    Build,
+    Table,
+    first_entry,
+    longest,
+    padded,
+    size_of,
+    table,
+)
 from wsa_kernels.matrices import Factors, runs
 
 # A block of 16,384 spills registers; one of 8,192 has 128 in use and compiles in 4 s.
@@ -48,17 +60,16 @@ def _sort_kernel(
     ordered_stride,
     BLOCK: tl.constexpr,
 ):
-    adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
     layer = tl.load(layers_ptr + tl.program_id(1))
-    size = tl.load(rows_ptr + layer) * tl.load(cols_ptr + layer)
-    # what is promised here is all the compiler can know: without it every load is 4 bytes wide
-    padded = tl.multiple_of((size + 15) // 16 * 16, 16)
-    offset = tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    size = size_of(rows_ptr, cols_ptr, layer)
+    places_taken = padded(size)
     places = tl.arange(0, BLOCK)
-    there = places < padded
-    w = tl.load(flat_ptr + adapter * row_stride + offset + places, mask=there, other=0.0)
+    there = places < places_taken
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
+    w = tl.load(first + places, mask=there, other=0.0)
     w = tl.sort(tl.where(places < size, w.to(tl.float32), float("inf")))
-    tl.store(ordered_ptr + adapter * ordered_stride + offset + places, w, mask=there)
+    ordered = first_entry(ordered_ptr, offsets_ptr, ordered_stride, layer)
+    tl.store(ordered + places, w, mask=there)
 
 
 def in_order(matrices: Factors) -> Iterator[Ordered]:
@@ -108,9 +119,7 @@ def _warps(block: int) -> int:
 
 
 _TYPES = {
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "layers_ptr": "*i32",
     "ordered_ptr": "*fp32",
     "row_stride": "i32",

@@ -16,14 +16,21 @@ from torch import Tensor
 
 from wsa_kernels.fused.gram import by_side, gram
 from wsa_kernels.fused.jacobi import WARPS, column_lengths
+from wsa_kernels.fused.lanes import (
+    WIDEST,
+    columns_of_lanes,
+    energies_of_lanes,
+    in_order,
+    store_lanes,
+)
 from wsa_kernels.fused.roots import Roots, noise, roots
 from wsa_kernels.fused.summaries import store_summaries
 from wsa_kernels.fused.table import Build
 from wsa_kernels.matrices import Delta, Factors, Matrices, runs
 
 FIELDS = 42
-# Matrices a program, by K: the columns of a warp.
-EACH = {1: 32, 2: 16, 4: 8, 8: 4, 16: 2, 32: 1, 64: 1}
+# Matrices a program, by K: one a lane, then the columns of a warp.
+EACH = {1: 32, 2: 32, 4: 32, 8: 4, 16: 2, 32: 1, 64: 1}
 
 
 @triton.jit
@@ -44,21 +51,43 @@ def _spectra_kernel(
     UPDATE: tl.constexpr,
 ):
     begin = tl.program_id(0).to(tl.int64) * EACH
-    w = _loaded(left_ptr, right_ptr, begin, total, K, EACH, UPDATE)
-    energy = _energies(w, K, EACH, UPDATE)
     matrix = begin + tl.arange(0, EACH)
-    valid = matrix < total
-    group = matrix % groups
-    layer = tl.load(layers_ptr + group, mask=valid, other=0)
+    valid, group = matrix < total, matrix % groups
+    if K <= WIDEST:
+        w = columns_of_lanes(left_ptr, right_ptr, matrix * (K * K), valid, K, UPDATE)
+        energies = energies_of_lanes(w, K, UPDATE)
+    else:
+        w = _loaded(left_ptr, right_ptr, begin, total, K, EACH, UPDATE)
+        energies = _energies(w, K, EACH, UPDATE)
+    # loaded last: before, they would keep registers that 64 columns need
     level = tl.load(level_ptr + matrix, mask=valid, other=0)
-    if UPDATE:
-        scale = tl.load(scale_ptr + matrix, mask=valid, other=0.0)
-        energy *= (scale * scale)[:, None]
-    noise = tl.load(limits_ptr + group, mask=valid, other=0.0) * tl.max(energy, 1)
-    energy = tl.sort(tl.where(energy <= noise[:, None], 0.0, energy), descending=True)
+    noise = tl.load(limits_ptr + group, mask=valid, other=0.0)
     tolerance = tl.load(limits_ptr + groups + group, mask=valid, other=0.0)
-    out = out_ptr + matrix // groups * layers + layer
-    store_summaries(out, energy, level, tolerance, valid, field_stride, K)
+    out = out_ptr + matrix // groups * layers + tl.load(layers_ptr + group, mask=valid, other=0)
+    factor = _factor(scale_ptr, matrix, valid, UPDATE)
+    _store(out, energies, factor, noise, level, tolerance, valid, field_stride, K)
+
+
+@triton.jit
+def _factor(scale_ptr, matrix, valid, UPDATE: tl.constexpr):
+    """Return what energies are multiplied by."""
+    if not UPDATE:
+        return tl.full(matrix.shape, 1.0, tl.float64)
+    scale = tl.load(scale_ptr + matrix, mask=valid, other=0.0)
+    return scale * scale
+
+
+@triton.jit
+def _store(out, energies, factor, noise, level, tolerance, valid, step, K: tl.constexpr):
+    """Put energies in order, take their noise away and write what follows from them."""
+    if K <= WIDEST:
+        energies = in_order(energies, factor, noise, K)
+        store_lanes(out, energies, level, tolerance, valid, step, K)
+    else:
+        energies *= factor[:, None]
+        least = (noise * tl.max(energies, 1))[:, None]
+        energies = tl.sort(tl.where(energies <= least, 0.0, energies), descending=True)
+        store_summaries(out, energies, level, tolerance, valid, step, K)
 
 
 @triton.jit
@@ -192,7 +221,8 @@ BUILDS = tuple(
         _TYPES,
         {"K": k, "EACH": each, "UPDATE": update},
         warps=WARPS[k],
-        registers=170,
+        registers=112 if k <= WIDEST.value else 170,
+        absent=("SHFL", "BAR") if k <= WIDEST.value else (),
     )
     for k, each in EACH.items()
     for update in (False, True)

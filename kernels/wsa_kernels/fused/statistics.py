@@ -13,7 +13,17 @@ import triton.language as tl
 from torch import Tensor
 
 from wsa_kernels.fused.power_sums import chunk, merge, store_statistics
-from wsa_kernels.fused.table import POINTERS, Build, longest, table
+from wsa_kernels.fused.table import (
+    POINTERS,
+    STRIDE_TYPES,
+    TABLE_TYPES,
+    Build,
+    first_entry,
+    longest,
+    padded,
+    size_of,
+    table,
+)
 from wsa_kernels.fused.updates import update_statistics
 from wsa_kernels.matrices import Delta, Factors, Matrices
 
@@ -49,18 +59,17 @@ def _statistics_kernel(
 ):
     adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
     layer = tl.program_id(1)
-    size = tl.load(rows_ptr + layer) * tl.load(cols_ptr + layer)
-    # what is promised here is all the compiler can know: without it every load is 4 bytes wide
-    padded = tl.multiple_of((size + 15) // 16 * 16, 16)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), 16)
+    size = size_of(rows_ptr, cols_ptr, layer)
+    places_taken = padded(size)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, layer)
     zero = tl.full([], 0.0, tl.float64)
     mean, m2, m3, m4, l1 = zero, zero, zero, zero, zero
     n = tl.full([], 0.0, tl.float32)
     low = tl.full([], float("inf"), tl.float32)
     high = tl.full([], float("-inf"), tl.float32)
-    for begin in range(0, padded, BLOCK):
+    for begin in range(0, places_taken, BLOCK):
         places = begin + tl.arange(0, BLOCK)
-        w = tl.load(first + places, mask=places < padded, other=0.0).to(tl.float32)
+        w = tl.load(first + places, mask=places < places_taken, other=0.0).to(tl.float32)
         w = tl.where(places < size, w, 0.0)
         count = tl.minimum(size - begin, BLOCK).to(tl.float32)
         part_mean, p2, p3, p4, part_low, part_high = chunk(w, places < size, count)
@@ -89,12 +98,9 @@ def _launch(matrices: Factors) -> Statistics:
 
 
 _TYPES = {
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "out_ptr": "*fp64",
-    "row_stride": "i32",
-    "layers": "i32",
+    **STRIDE_TYPES,
 }
 BUILDS = tuple(
     Build(

@@ -8,10 +8,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from wsa_kernels.fused.constants import ENERGY_SHARES, LEADING, LOG_OF_ZERO
 from wsa_kernels.fused.power_sums import ratio
 
-LEADING = tl.constexpr(10)
-LOG_OF_ZERO = tl.constexpr(-38.0)
 LOG10_OF_E = tl.constexpr(0.43429448190325176)
 
 
@@ -54,9 +53,9 @@ def _store_scalars(out, sigma, energy, tolerance, valid, step):
     tl.store(out + 5 * step, ratio(square * square, fourth), mask=valid)
     _store_ranks(out + 6 * step, energy, square, valid, step)
     above = tl.where(sigma > tolerance[:, None] * first[:, None], sigma, first[:, None])
-    tl.store(out + 10 * step, _log10(ratio(first, tl.min(above, 1))), mask=valid)
-    tl.store(out + 11 * step, _log10(first), mask=valid)
-    tl.store(out + 12 * step, _log10(nuclear), mask=valid)
+    tl.store(out + 10 * step, log10(ratio(first, tl.min(above, 1))), mask=valid)
+    tl.store(out + 11 * step, log10(first), mask=valid)
+    tl.store(out + 12 * step, log10(nuclear), mask=valid)
 
 
 @triton.jit
@@ -64,12 +63,12 @@ def _store_ranks(out, energy, square, valid, step):
     """Write how many leading energies reach 50, 90, 95 and 99 of 100 parts of their sum."""
     reached = tl.cumsum(energy, 1)
     for place in tl.static_range(4):
-        share = 0.50 if place == 0 else (0.90 if place == 1 else (0.95 if place == 2 else 0.99))
-        below = tl.sum((reached < share * square[:, None]).to(tl.int32), 1)
+        below = tl.sum((reached < ENERGY_SHARES[place] * square[:, None]).to(tl.int32), 1)
         tl.store(out + place * step, tl.where(square > 0, below + 1, 0), mask=valid)
 
 
 @triton.jit
-def _log10(values):
+def log10(values):
+    """Return decimal logarithms; of 0 the value that stands for it."""
     logarithm = tl.log(tl.where(values > 0, values, 1.0)) * LOG10_OF_E
     return tl.where(values > 0, logarithm, LOG_OF_ZERO)

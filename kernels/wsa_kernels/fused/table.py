@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from wsa_kernels.layout import ALIGNMENT, Layout
 from wsa_kernels.matrices import Matrices
 
 POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16"}
+# What the table is for the compiler, and what else most kernels take.
+TABLE_TYPES = {"offsets_ptr": "*i64", "rows_ptr": "*i32", "cols_ptr": "*i32"}
+STRIDE_TYPES = {"row_stride": "i32", "layers": "i32"}
+ALIGNED = tl.constexpr(ALIGNMENT)
 
 
 class Table(NamedTuple):
@@ -41,6 +47,29 @@ class Build:
     registers: int  # per thread, at most
     # machine instructions that must be there, such as LDG.E.128
     instructions: tuple[str, ...] = field(default=())
+    absent: tuple[str, ...] = field(default=())  # and those that must not be
+
+
+@triton.jit
+def size_of(rows_ptr, cols_ptr, layer):
+    """Count the entries of a layer."""
+    return tl.load(rows_ptr + layer) * tl.load(cols_ptr + layer)
+
+
+@triton.jit
+def padded(size):
+    """Return how many places a layer of so many entries takes.
+
+    What is promised here is all the compiler can know: without it every load is 4 bytes wide.
+    """
+    return tl.multiple_of((size + (ALIGNED - 1)) // ALIGNED * ALIGNED, ALIGNED)
+
+
+@triton.jit
+def first_entry(flat_ptr, offsets_ptr, row_stride, layer):
+    """Return where a layer of the program's adapter begins, on grid axis 0."""
+    adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
+    return flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + layer), ALIGNED)
 
 
 def table(matrices: Matrices) -> Table:

@@ -7,13 +7,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from wsa_kernels.fused.constants import PLACED_FIELDS, Z_BINS
 from wsa_kernels.fused.placing import place, store_placed
 from wsa_kernels.fused.table import Build, modules, table
 from wsa_kernels.fused.updates import TYPES, factors_of, ranks_at_once, update_tile
 from wsa_kernels.histogram import WIDTHS
 from wsa_kernels.matrices import Delta
 
-FIELDS = sum(WIDTHS)
 # placing an entry takes float64: 8 a thread, where 16 spilled to the stack at ranks 8 to 64
 ROWS, COLS, WARPS = 64, 32, 8
 
@@ -35,7 +35,7 @@ def _placed(
     COLS: tl.constexpr,
 ):
     """Return the counts of an update's entries, as `place` adds them up."""
-    z, ranges = tl.zeros([64], tl.int32), tl.zeros([64], tl.int32)
+    z, ranges = tl.zeros([Z_BINS], tl.int32), tl.zeros([Z_BINS], tl.int32)
     near_zero, away = tl.full([], 0, tl.int32), tl.full([], 0.0, tl.float64)
     for top in range(0, out, ROWS):
         rows = top + tl.arange(0, ROWS)
@@ -79,7 +79,9 @@ def _update_bins_kernel(
         up, down, out, into, rank, scale, mean, std, low, high, RANK, ROWS, COLS
     )
     n, counted = out.to(tl.float64) * into, (low < high).to(tl.int32)
-    store_placed(out_ptr + at * 71, normal_ptr, n, z * counted, ranges * counted, near_zero, away)
+    store_placed(
+        out_ptr + at * PLACED_FIELDS, normal_ptr, n, z * counted, ranges * counted, near_zero, away
+    )
 
 
 def update_bins(matrices: Delta, bounds: Tensor, normal: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def update_bins(matrices: Delta, bounds: Tensor, normal: Tensor) -> Tensor:
     `bounds` are mean, std, least and greatest entry, [N, M, 4] float64.
     """
     flat, count = matrices.flat, matrices.count
-    out = torch.empty((len(flat), count, FIELDS), dtype=torch.float32, device=flat.device)
+    out = torch.empty((len(flat), count, sum(WIDTHS)), dtype=torch.float32, device=flat.device)
     _update_bins_kernel[(len(flat), count)](
         flat,
         *table(matrices),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wsa_kernels.fused.norms import FIELDS, axes, describe
 from wsa_kernels.fused.roots import Roots, roots
-from wsa_kernels.fused.table import Build, table
+from wsa_kernels.fused.table import TABLE_TYPES, Build, first_entry, table
 from wsa_kernels.matrices import Delta, Factors, runs
 
 # Vectors at once and warps, by K: up to 8 a program holds K x K products of each in registers,
@@ -45,7 +45,7 @@ def _energies_kernel(
     matrix = adapter * tl.num_programs(1) + place
     factor = tl.load(factors_ptr + place)
     rows, cols = tl.load(rows_ptr + factor), tl.load(cols_ptr + factor)
-    first = flat_ptr + adapter * row_stride + tl.multiple_of(tl.load(offsets_ptr + factor), 16)
+    first = first_entry(flat_ptr, offsets_ptr, row_stride, factor)
     i, j = tl.arange(0, K)[:, None], tl.arange(0, K)[None, :]
     root = tl.load(roots_ptr + matrix * K * K + j * K + i) * tl.load(scale_ptr + matrix)
     out = energies_ptr + adapter * width + tl.load(starts_ptr + place)
@@ -132,9 +132,7 @@ _TYPES = {
     "roots_ptr": "*fp64",
     "scale_ptr": "*fp64",
     "factors_ptr": "*i32",
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "starts_ptr": "*i64",
     "energies_ptr": "*fp64",
     "row_stride": "i32",

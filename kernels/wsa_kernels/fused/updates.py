@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from wsa_kernels.fused.power_sums import chunk, merge, store_statistics
-from wsa_kernels.fused.table import Build, modules, table
+from wsa_kernels.fused.table import TABLE_TYPES, Build, first_entry, modules, table
 from wsa_kernels.matrices import Delta
 
 FIELDS = 10
@@ -65,11 +65,9 @@ def update_tile(up, down, rows, cols, out, into, rank, scale, RANK: tl.constexpr
 @triton.jit
 def factors_of(flat_ptr, offsets_ptr, rows_ptr, cols_ptr, ups_ptr, downs_ptr, row_stride, module):
     """Return where a module's factors begin in an adapter's row, and its three sizes."""
-    adapter = tl.program_id(0).to(tl.int64)  # N * P outgrows int32
     up, down = tl.load(ups_ptr + module), tl.load(downs_ptr + module)
-    row = flat_ptr + adapter * row_stride
-    first_up = row + tl.multiple_of(tl.load(offsets_ptr + up), 16)
-    first_down = row + tl.multiple_of(tl.load(offsets_ptr + down), 16)
+    first_up = first_entry(flat_ptr, offsets_ptr, row_stride, up)
+    first_down = first_entry(flat_ptr, offsets_ptr, row_stride, down)
     out, into = tl.load(rows_ptr + up), tl.load(cols_ptr + down)
     return first_up, first_down, out, into, tl.load(cols_ptr + up)
 
@@ -175,9 +173,7 @@ def _launch(matrices: Delta) -> UpdateStatistics:
 
 
 TYPES = {
-    "offsets_ptr": "*i64",
-    "rows_ptr": "*i32",
-    "cols_ptr": "*i32",
+    **TABLE_TYPES,
     "ups_ptr": "*i32",
     "downs_ptr": "*i32",
     "scale_ptr": "*fp32",

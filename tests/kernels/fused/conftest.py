@@ -36,9 +36,14 @@ def padded_with_nan(flat: Tensor, layout: Layout) -> Tensor:
 
 
 @pytest.fixture
-def place() -> Callable[[Matrices], Matrices]:
+def device() -> str:
+    """Name where kernels run."""
+    return "cpu" if INTERPRETED else "cuda"
+
+
+@pytest.fixture
+def place(device: str) -> Callable[[Matrices], Matrices]:
     """Put matrices where kernels run, with nothing computed for them and NaN between layers."""
-    device = "cpu" if INTERPRETED else "cuda"
 
     def put(matrices: Matrices) -> Matrices:
         flat, layout = padded_with_nan(matrices.flat, matrices.layout).to(device), matrices.layout
