@@ -126,9 +126,10 @@ class AdapterReader:
             for stem, roles in parsed.modules.items()
             if stem not in parsed.unsupported and stem not in counters
         }
-        modules, unknown = self._named(_Context(parsed.family, structure, configs), kept)
+        context = _Context(parsed.family, structure, configs.resolved(kept))
+        modules, unknown = self._named(context, kept)
         if not self.allow_partial:
-            _refuse_skipped(parsed, unknown, len(structure.tensors))
+            _refuse_skipped(parsed, unknown, context)
         if not modules:
             raise BadFile("it holds no matrix that wsa can read")
         ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
@@ -191,6 +192,9 @@ def _naming(family: str, stem: str) -> str:
 def _kind(stem: str, family: str, tensors: Mapping[str, Stored]) -> Kind:
     roles = tensors.keys()
     for kind in KINDS:
+        # both halves of LoKr factored have the roles of LoHa
+        if family in (LOHA, LOKR) and kind.name != family:
+            continue
         if roles and kind.required <= roles <= kind.required | kind.optional:
             return kind
     if not roles:
@@ -223,7 +227,7 @@ def _refuse_types(stem: str, tensors: Mapping[str, Stored]) -> None:
             raise BadFile(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
 
 
-def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], total: int) -> None:
+def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], context: _Context) -> None:
     if parsed.unsupported:
         kinds = ", ".join(sorted(set(parsed.unsupported.values())))
         raise BadFile(
@@ -231,9 +235,11 @@ def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], total: int) -> None:
             f"LoRA, LoCon, LoHa and LoKr"
         )
     if parsed.unmatched:
+        settings = ", ".join(context.configs.beside)
         raise BadFile(
-            f"{examples(list(parsed.unmatched))} of {total} keys match no known format; "
-            f"--allow-partial leaves them out"
+            f"{examples(list(parsed.unmatched))} of {len(context.structure.tensors)} keys match no "
+            f"known format{settings and f' (its configuration sets {settings})'}; --allow-partial "
+            f"leaves them out"
         )
     if unknown:
         raise BadFile(
