@@ -16,7 +16,7 @@ from wsa.formats.config import Config, Configs, read_configs
 from wsa.formats.header import Header, HeaderReader, Stored, Structure
 from wsa.formats.keys import ALPHA, DENSE, KOHYA, LOHA, LOKR, Parsed, parse_keys
 from wsa.formats.naming import Place, UnknownModule, places
-from wsa.formats.refusal import BadFile, Refused, examples, quoted
+from wsa.formats.refusal import BadFile, BadModule, Refused, examples, quoted
 from wsa.layers import natural
 
 FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
@@ -120,11 +120,10 @@ class AdapterReader:
         kind = configs.refusal()
         if kind:
             raise BadFile(f"unsupported: {kind}; wsa reads LoRA, LoCon, LoHa and LoKr")
-        counters = [key for key in parsed.modules if key.endswith(_COUNTERS)]
         kept = {
             stem: roles
             for stem, roles in parsed.modules.items()
-            if stem not in parsed.unsupported and stem not in counters
+            if stem not in parsed.unsupported and not stem.endswith(_COUNTERS)
         }
         context = _Context(parsed.family, structure, configs.resolved(kept))
         modules, unknown = self._named(context, kept)
@@ -134,18 +133,23 @@ class AdapterReader:
             raise BadFile("it holds no matrix that wsa can read")
         ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
         _refuse_doubles(ordered)
-        skipped = (*parsed.unmatched, *parsed.unsupported, *unknown, *counters)
+        read = {key for stem in kept.keys() - set(unknown) for key in kept[stem].values()}
+        skipped = tuple(key for key in structure.tensors if key not in read)
         return Form(parsed.family, ordered, skipped, _notes(ordered), structure)
 
     def _named(
         self, context: _Context, stems: Mapping[str, Mapping[str, str]]
     ) -> tuple[list[Module], list[str]]:
-        """Return the modules of all stems, and the stems whose names no rule knows."""
+        """Return the modules of all stems, and the stems that are left out."""
         modules, unknown = [], []
         for stem, roles in stems.items():
             try:
                 modules += _modules(context, stem, roles, self.split_fused)
             except UnknownModule:
+                unknown.append(stem)
+            except BadModule:
+                if not self.allow_partial:
+                    raise
                 unknown.append(stem)
         return modules, unknown
 
@@ -198,8 +202,8 @@ def _kind(stem: str, family: str, tensors: Mapping[str, Stored]) -> Kind:
         if roles and kind.required <= roles <= kind.required | kind.optional:
             return kind
     if not roles:
-        raise BadFile(f"module {quoted(stem)} has an alpha and no matrices")
-    raise BadFile(
+        raise BadModule(f"module {quoted(stem)} has an alpha and no matrices")
+    raise BadModule(
         f"module {quoted(stem)} has {', '.join(sorted(roles))} alone; needed both up and down"
         if family not in (LOHA, LOKR, DENSE)
         else f"module {quoted(stem)} has {', '.join(sorted(roles))}: not all that {family} needs"
@@ -224,7 +228,7 @@ def _scale(
 def _refuse_types(stem: str, tensors: Mapping[str, Stored]) -> None:
     for role, each in tensors.items():
         if each.dtype not in FLOATS:
-            raise BadFile(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
+            raise BadModule(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
 
 
 def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], context: _Context) -> None:

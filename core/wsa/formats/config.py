@@ -161,6 +161,9 @@ def _by_component(settings: Mapping[str, Any]) -> dict[str, Config]:
 def _config(settings: Mapping[str, Any], where: str) -> Config:
     """Keep what tells the scale and the kind, each proved to be of its type."""
     kept = {name: settings[name] for name in _CHECKS if settings.get(name) is not None}
+    kind = Config(kept)
+    if kind.refusal():
+        return kind
     for name, value in kept.items():
         _CHECKS[name](where, name, value)
     return Config(kept)

@@ -18,6 +18,8 @@ PEFT, DIFFUSERS, KOHYA, XLABS, LOHA, LOKR, DENSE = (
 )
 UP, DOWN, MID, ALPHA = "up", "down", "mid", "alpha"
 _COMPONENT = re.compile(r"(unet|transformer|text_encoder(_\d)?)\.")
+# what peft, sd-scripts and LyCORIS put before the names of modules
+_ADAPTED = re.compile(r"base_model\.|lora_(unet|te\d?|transformer)_|lycoris_")
 _HALF = {"A": DOWN, "B": UP, "down": DOWN, "up": UP, "mid": MID}
 _LYCORIS = r"(?P<stem>(?:lora|lycoris)_.+?)"
 _ANY = r"(?P<stem>.+?)"
@@ -60,14 +62,14 @@ class Parsed:
 def parse_keys(keys: Iterable[str]) -> Parsed:
     """Sort a file's keys; raises BadFile where several families are mixed.
 
-    A file in which no key looks like an adapter's is a plain state dict: family `dense`.
+    A file in which no key looks like an adapter's of any kind is a plain state dict: `dense`.
     """
     names = list(keys)
     parts = {key: part for key in names if (part := _part(key)) is not None}
     kinds = {key: kind for key in names if (kind := _unsupported(key)) is not None}
     unsupported = dict(kinds.values())
     families = Counter(part.family for part in parts.values() if part.family)
-    if not families and not unsupported:
+    if not families and not unsupported and not any(map(_ADAPTED.match, names)):
         return Parsed(DENSE, {key: {DENSE: key} for key in names}, {}, ())
     if len(families) > 1:
         told = ", ".join(f"{count} {family}" for family, count in families.most_common())
