@@ -31,6 +31,7 @@ _UNSUPPORTED = {
         "full difference": rf"{_ANY}\.(diff|diff_b|set_weight)",
         "OFT or BOFT": rf"{_ANY}\.(oft|boft)_\w+(\..+)?",
         "GLoRA": rf"{_LYCORIS}\.[ab][12](\.weight)?",
+        "T-LoRA": rf"{_LYCORIS}\.(lambda_layer|[pq]_layer\.weight)",
         "norm difference": rf"{_LYCORIS}\.(w_norm|b_norm)",
         "IA3": rf"{_ANY}\.(on_input|ia3_l(\..+)?)",
         "VeRA": rf"{_ANY}\.vera_lambda_[bd](\..+)?",
