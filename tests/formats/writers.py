@@ -72,8 +72,8 @@ def peft_updates(model: nn.Module) -> Tensors:
     """Return the updates that peft would merge, in float64."""
     found = {}
     for name, module in model.double().named_modules():
-        if hasattr(module, "get_delta_weight") and "default" in getattr(module, "scaling", {}):
-            update = module.get_delta_weight("default").detach()
+        for adapter in getattr(module, "scaling", {}):
+            update = module.get_delta_weight(adapter).detach()
             # transposed for the sake of Conv1D, whose weight is [in, out]
             update = update.T if getattr(module, "fan_in_fan_out", False) else update
             found[name.removeprefix("base_model.model.")] = update.flatten(1)
