@@ -20,8 +20,12 @@ from wsa.formats.refusal import BadFile, BadModule, Refused, examples, quoted
 from wsa.layers import natural
 
 FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+NUMBERS = (*FLOATS, "I32", "I64")
 # What torch's batch norm counts beside its weights.
 _COUNTERS = ("num_batches_tracked",)
+# roles whose matrices are taken as they are; all others are multiplied out, to 8 GiB at most
+_STORED = {"up", "down", "embedding_up", "embedding_down", "dense"}
+MOST_FORMED = 1 << 31
 ASSUMED = "alpha=assumed"
 
 
@@ -133,6 +137,7 @@ class AdapterReader:
             raise BadFile("it holds no matrix that wsa can read")
         ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
         _refuse_doubles(ordered)
+        _refuse_vast(ordered)
         read = {key for stem in kept.keys() - set(unknown) for key in kept[stem].values()}
         skipped = tuple(key for key in structure.tensors if key not in read)
         return Form(parsed.family, ordered, skipped, _notes(ordered), structure)
@@ -216,6 +221,8 @@ def _scale(
     if key is not None and alpha is not None:
         if alpha.shape not in ((), (1,)):
             raise BadFile(f"{quoted(key)} needs one number, got shape {list(alpha.shape)}")
+        if alpha.dtype not in NUMBERS:
+            raise BadFile(f"{quoted(key)} holds {alpha.dtype}; needed a number")
         # LyCORIS leaves kron(w1, w2) of two whole matrices alone, whatever its alpha
         return Scale(key=key, divisor=rank) if rank else Scale()
     found: tuple[Config, str] | None = configs.of(stem)
@@ -257,6 +264,19 @@ def _refuse_doubles(modules: tuple[Module, ...]) -> None:
         if one.name == other.name:
             keys = [one.keys[0][1], other.keys[0][1]]
             raise BadFile(f"two updates of module {quoted(one.name)}: {examples(keys)}")
+
+
+def _refuse_vast(modules: tuple[Module, ...]) -> None:
+    """Refuse a small file whose products are not: a stranger may ask for any memory at all."""
+    formed = sum(
+        (each.extent.rows + each.extent.cols) * each.extent.width
+        for each in modules
+        if not {role for role, _ in each.keys} <= _STORED
+    )
+    if formed > MOST_FORMED:
+        raise BadFile(
+            f"its updates take {formed} numbers as factors; most {MOST_FORMED} are formed of a file"
+        )
 
 
 def _notes(modules: tuple[Module, ...]) -> tuple[str, ...]:

@@ -67,7 +67,9 @@ def parse_keys(keys: Iterable[str]) -> Parsed:
     """
     names = list(keys)
     parts = {key: part for key in names if (part := _part(key)) is not None}
-    kinds = {key: kind for key in names if (kind := _unsupported(key)) is not None}
+    kinds = {
+        key: kind for key in names if key not in parts and (kind := _unsupported(key)) is not None
+    }
     unsupported = dict(kinds.values())
     families = Counter(part.family for part in parts.values() if part.family)
     if not families and not unsupported and not any(map(_ADAPTED.search, names)):
