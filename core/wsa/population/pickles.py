@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,7 +23,8 @@ class PickleReader:
     """Converts pickles to files that live as long as this object."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="wsa-converted-")
+        self._folder = Path(tempfile.mkdtemp(prefix="wsa-converted-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def converted(self, path: str) -> Path:
         """Return a safetensors file with the tensors of a pickle, as old as the pickle.
@@ -29,7 +32,7 @@ class PickleReader:
         Only tensors and plain containers are unpickled (`weights_only=True`). Raises BadFile.
         """
         content = _safetensors(path)
-        out = Path(self._folder.name) / f"{digest(path.encode(errors='surrogateescape'))}{SAFE}"
+        out = self._folder / f"{digest(path.encode(errors='surrogateescape'))}{SAFE}"
         with refusals(out):
             out.write_bytes(content)
             status = os.stat(path)
