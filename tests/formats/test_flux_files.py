@@ -121,7 +121,10 @@ def test_a_fused_module_trained_in_three_parts_is_read_as_diffusers_does(tmp_pat
     # sd-scripts' split_qkv: three adapters of rank 2 on the diagonal of one of rank 6
     ups = [writers.lora(WIDTH, WIDTH, 2, seed)[0] for seed in range(3)]
     down = torch.cat([writers.lora(WIDTH, WIDTH, 2, seed)[1] for seed in range(3)])
-    tensors = kohya("double_blocks.0.img_attn.qkv", torch.block_diag(*ups), down, 0)
+    up = torch.zeros(3 * WIDTH, 6)
+    for part, half in enumerate(ups):
+        up[part * WIDTH : (part + 1) * WIDTH, 2 * part : 2 * part + 2] = half
+    tensors = kohya("double_blocks.0.img_attn.qkv", up, down, 0)
     save_file(tensors, tmp_path / NAME)
     assert_same(read(tmp_path / NAME), converted(tmp_path / NAME))
 

@@ -196,7 +196,7 @@ def test_any_json_is_a_header_or_refused(header: Any, size: int) -> None:
 
 def sound() -> bytes:
     """Return the bytes of a sound file: eight modules of a UNet, with alphas and metadata."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for number in range(8):
         up, down = lora(4, 3, 2, number)
         stem = f"lora_unet_down_blocks_{number % 3}_attentions_0_transformer_blocks_0_attn1_to_q"

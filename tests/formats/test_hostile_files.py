@@ -16,7 +16,7 @@ from tests.formats.writers import Tensors, entry, lora, write_peft
 from wsa.errors import WsaError
 from wsa.formats import adapter
 from wsa.formats.adapter import AdapterReader
-from wsa.formats.config import LONGEST_CONFIG
+from wsa.formats.config import LONGEST_CONFIG, Configs
 from wsa.formats.inspection import inspect
 from wsa.formats.refusal import BadFile
 from wsa.population.source import open_population
@@ -304,7 +304,7 @@ def test_any_keys_and_shapes_are_an_adapter_or_refused(
     reader = AdapterReader(allow_partial)
     structure = reader.headers.parse(json.dumps(described).encode()).structure
     try:
-        form = reader._form(structure, adapter.Configs({}))
+        form = reader._form(structure, Configs({}))
     except BadFile as problem:
         assert len(str(problem)) < 1000 and str(problem).isprintable()
     else:

@@ -101,7 +101,8 @@ def test_a_text_encoder_of_sd_scripts_is_alpha_over_rank(
     prefix: str, text_encoder: Modules, tmp_path: Path
 ) -> None:
     component = "text_encoder_2" if prefix == "lora_te2_" else "text_encoder"
-    tensors, expected = {}, {}
+    tensors: Tensors = {}
+    expected: Tensors = {}
     for number, (name, shape) in enumerate(text_encoder.items()):
         stem = joined(prefix, name)
         stored = module(stem, torch.empty(shape), number)

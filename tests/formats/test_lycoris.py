@@ -70,7 +70,7 @@ def presets() -> Iterator[None]:
             setattr(each, name, values[name])
 
 
-def difference(wrapped: nn.Module) -> Tensor:
+def difference(wrapped: Any) -> Tensor:
     """Return what a module's update does to unit inputs, as a matrix in float64."""
     original = wrapped.org_module[0]
     kernel = getattr(original, "kernel_size", ())
@@ -85,18 +85,19 @@ def difference(wrapped: nn.Module) -> Tensor:
         units = nn.functional.pad(units, (start, 0, start, 0))
         place = (*place, output, output)
     applied = wrapped.forward(units) - wrapped.org_forward(units)
-    return applied[place].T
+    matrix: Tensor = applied[place].T
+    return matrix
 
 
-def updates(network: nn.Module, names: dict[int, str]) -> Tensors:
+def updates(network: Any, names: dict[int, str]) -> Tensors:
     network.double().eval()
     with torch.no_grad():
         return {names[id(lora.org_module[0])]: difference(lora) for lora in network.loras}
 
 
-def save(path: Path, unet: nn.Module, **options: Any) -> nn.Module:
+def save(path: Path, unet: nn.Module, **options: Any) -> Any:
     """Save an adapter with LyCORIS' generic wrapper."""
-    network: nn.Module = create_lycoris(unet, 1.0, **{"linear_dim": 2, "linear_alpha": 3} | options)
+    network = create_lycoris(unet, 1.0, **{"linear_dim": 2, "linear_alpha": 3} | options)
     network.apply_to()
     writers.randomise(network)
     network.save_weights(str(path), torch.float32, {})
@@ -155,7 +156,7 @@ def test_a_file_of_lycoris_for_sd_scripts_is_what_its_modules_add(
     assert_same(read(path), updates(network, names))
 
 
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
     "glora": ({"algo": "glora"}, "GLoRA"),
     "full": ({"algo": "full"}, "full difference"),
     "diag-oft": ({"algo": "diag-oft", "block_size": 2}, "OFT or BOFT"),

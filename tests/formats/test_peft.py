@@ -23,6 +23,7 @@ from peft import (
     VeraConfig,
     get_peft_model,
 )
+from safetensors.torch import load_file
 from tests.formats import writers
 from tests.formats.writers import assert_same, by_peft, read, rewrite
 
@@ -109,7 +110,7 @@ def test_a_loha_or_lokr_of_peft_is_the_update_that_peft_makes(case: str, tmp_pat
 def test_the_cases_of_lokr_store_what_they_are_called(tmp_path: Path) -> None:
     halves = {}
     for case in LYCORIS:
-        tensors = writers.load_file(by_peft(tmp_path / case, LYCORIS[case]()).path)
+        tensors = load_file(by_peft(tmp_path / case, LYCORIS[case]()).path)
         halves[case] = {key.rpartition("lokr_")[2] for key in tensors if "q_proj" in key}
     assert halves["lokr, second half factored"] == {"w1", "w2_a", "w2_b"}
     assert halves["lokr, both halves factored"] == {"w1_a", "w1_b", "w2_a", "w2_b"}
@@ -136,7 +137,7 @@ def in_memory_names(tensors: writers.Tensors) -> writers.Tensors:
 def test_an_adapters_name_inside_the_keys_changes_nothing(config: Any, tmp_path: Path) -> None:
     written = by_peft(tmp_path, config)
     rewrite(written.path, in_memory_names)
-    assert any(".default" in key for key in writers.load_file(written.path))
+    assert any(".default" in key for key in load_file(written.path))
     assert_same(read(written.path), written.updates)
 
 

@@ -122,11 +122,11 @@ def lora(
     return up.to(dtype), down.to(dtype)
 
 
-def write_peft(path: Path, seed: int = 0, modules: int = 2, **sizes: int) -> Path:
+def write_peft(path: Path, seed: int = 0, modules: int = 2, out: int = 4) -> Path:
     """Write a sound adapter in peft's names, without a configuration."""
-    tensors = {}
+    tensors: Tensors = {}
     for number in range(modules):
-        up, down = lora(**sizes, seed=seed + number)
+        up, down = lora(out, seed=seed + number)
         stem = f"base_model.model.blocks.{number}.q_proj"
         tensors |= {f"{stem}.lora_A.weight": down, f"{stem}.lora_B.weight": up}
     path.parent.mkdir(parents=True, exist_ok=True)

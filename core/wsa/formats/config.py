@@ -219,8 +219,9 @@ def _matched(patterns: Mapping[str, float], modules: Sequence[str]) -> dict[str,
 
     if len(patterns) * sum(map(len, modules)) > MOST_MATCHING:
         raise BadFile(f"{FILE} has {len(patterns)} patterns for {len(modules)} modules: too many")
-    names, found = pa.array(modules, pa.string()), {}
-    for pattern, value in reversed(patterns.items()):
+    found: dict[str, float] = {}
+    names = pa.array(modules, pa.string())
+    for pattern, value in reversed(list(patterns.items())):
         try:
             re.compile(pattern)
             matches = compute.match_substring_regex(names, rf"^(.*\.)?({pattern})$")
