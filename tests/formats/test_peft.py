@@ -171,7 +171,8 @@ def refusal(path: Path, allow_partial: bool = False) -> str:
     return str(refused.value)
 
 
-@pytest.mark.filterwarnings("ignore:Failed to load the CUDA extension", "ignore:Adapter 'default'")
+@pytest.mark.filterwarnings("ignore:Failed to load the CUDA", "ignore:Setting boft")
+@pytest.mark.filterwarnings("ignore:Adapter 'default'")
 @pytest.mark.parametrize("case", UNSUPPORTED)
 def test_a_kind_that_is_not_read_is_named_and_never_taken_for_another(
     case: str, tmp_path: Path

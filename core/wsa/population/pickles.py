@@ -13,7 +13,7 @@ from typing import Any
 from wsa.errors import cause
 from wsa.formats.refusal import BadFile, quoted
 from wsa.population.discovery import SAFE
-from wsa.storage import digest, refusals
+from wsa.storage import digest, write_bytes
 
 # How trainers wrap the weights they save.
 _WRAPPERS = ("state_dict", "module", "model")
@@ -33,10 +33,9 @@ class PickleReader:
         """
         content = _safetensors(path)
         out = self._folder / f"{digest(path.encode(errors='surrogateescape'))}{SAFE}"
-        with refusals(out):
-            out.write_bytes(content)
-            status = os.stat(path)
-            os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
+        write_bytes(out, content)
+        status = os.stat(path)
+        os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
         return out
 
 
