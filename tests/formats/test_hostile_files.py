@@ -100,7 +100,10 @@ FILES: dict[str, tuple[Tensors, str]] = {
         kohya(alpha=torch.ones(2)),
         f"'{KOHYA}.alpha' needs one number, got shape [2]",
     ),
-    "alpha no number": (kohya(alpha=torch.tensor(True)), f"'{KOHYA}.alpha' holds BOOL"),
+    "alpha no number": (
+        kohya(alpha=torch.tensor(True)),
+        f"'{KOHYA}.alpha' needs a number, got BOOL",
+    ),
     "weights that are counted": (
         {
             f"{STEM}.lora_B.weight": torch.ones(4, 2, dtype=torch.int8),

@@ -20,7 +20,7 @@ from wsa.formats.refusal import BadFile, BadModule, Refused, examples, quoted
 from wsa.layers import natural
 
 FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
-NUMBERS = (*FLOATS, "I32", "I64")
+NUMBERS = ("F16", "BF16", "F32", "F64", "I32", "I64")
 # What torch's batch norm counts beside its weights.
 _COUNTERS = ("num_batches_tracked",)
 # roles whose matrices are taken as they are; all others are multiplied out, to 8 GiB at most
@@ -222,7 +222,7 @@ def _scale(
         if alpha.shape not in ((), (1,)):
             raise BadFile(f"{quoted(key)} needs one number, got shape {list(alpha.shape)}")
         if alpha.dtype not in NUMBERS:
-            raise BadFile(f"{quoted(key)} holds {alpha.dtype}; needed a number")
+            raise BadFile(f"{quoted(key)} needs a number, got {alpha.dtype}")
         # LyCORIS leaves kron(w1, w2) of two whole matrices alone, whatever its alpha
         return Scale(key=key, divisor=rank) if rank else Scale()
     found: tuple[Config, str] | None = configs.of(stem)

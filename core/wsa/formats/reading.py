@@ -114,22 +114,16 @@ class Filler:
 def stored_alphas(file: AdapterFile) -> dict[str, float]:
     """Return every alpha that a file stores, by the module's name: some bytes each are read."""
     found = {}
-    try:
-        with file.path.open("rb", buffering=0) as handle:
-            for module in file.form.modules:
-                if module.scale.key is not None:
-                    stored = file.header.structure.tensors[module.scale.key]
-                    found[module.name] = _alpha(handle.fileno(), file.header.data_start, stored)
-    except OSError as problem:
-        raise BadFile(f"it cannot be read: {problem.strerror}") from problem
+    with file.path.open("rb", buffering=0) as handle:
+        for module in file.form.modules:
+            if module.scale.key is not None:
+                stored = file.header.structure.tensors[module.scale.key]
+                count = stored.stop - stored.start
+                text = os.pread(handle.fileno(), count, file.header.data_start + stored.start)
+                if len(text) < count:
+                    raise BadFile("it was cut while it was read")
+                found[module.name] = _number(text, stored)
     return found
-
-
-def _alpha(handle: int, start: int, stored: Stored) -> float:
-    text = os.pread(handle, stored.stop - stored.start, start + stored.start)
-    if len(text) < stored.stop - stored.start:
-        raise BadFile("it was cut while it was read")
-    return _number(text, stored)
 
 
 def read_exactly(path: str | Path, row: np.ndarray, start: int) -> None:

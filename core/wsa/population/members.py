@@ -73,6 +73,8 @@ def describe(
             return describer.member(each)
         except BadFile as problem:
             return Refused(each.name, str(problem))
+        except OSError as problem:  # it was there when its header was read
+            return Refused(each.name, f"it cannot be read: {problem.strerror}")
 
     with ThreadPoolExecutor(reading.num_workers) as pool:
         all_of_them = list(pool.map(one, found))
