@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_refused_files_stand_beside_the_others_and_the_exit_code_tells(
     (tmp_path / "bad.safetensors").write_bytes(b"\0" * 9)
     done = wsa("inspect", tmp_path)
     assert done.returncode == 2
-    assert f"REFUSED '{tmp_path}/bad.safetensors': its header claims 0 bytes" in done.stdout
+    assert re.search(r"REFUSED .*/bad.safetensors'?: its header claims 0 bytes", done.stdout)
     assert "4 of 4 keys" in done.stdout
     assert [bool(row["refused"]) for row in rows(wsa("inspect", "--json", tmp_path))] == [
         True,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def test_a_run_stops_before_computing_and_goes_on_without_the_refused(
     ]
     stopped = wsa(*run)
     assert stopped.returncode == 2
-    assert "refused '39.safetensors': its header claims 0 bytes" in stopped.stderr
+    assert re.search(r"refused '?39.safetensors'?: its header claims 0 bytes", stopped.stderr)
     assert not (tmp_path / "out").exists()
     assert wsa(*run, "--dry-run").returncode == 2
     assert wsa(*run, "--skip-bad", "--dry-run").returncode == 0
