@@ -166,10 +166,15 @@ def split_key(key: str) -> tuple[str, str]:
 def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
     """Return a sort key: numbers by value, query before key before value before output."""
     ordered = _PROJECTION.sub(lambda match: _PROJECTIONS[match[0]], name)
-    words = re.findall(r"\d+|\D+", ordered)
     return tuple(
-        (word.isdigit(), int(word), "") if word.isdigit() else (False, 0, word) for word in words
+        _word(number, other) for number, other in re.findall(r"([0-9]+)|([^0-9]+)", ordered)
     )
+
+
+def _word(number: str, other: str) -> tuple[bool, int, str]:
+    # of two numbers without leading zeros the longer is the larger; none is too long to compare
+    digits = number.lstrip("0")
+    return bool(number), len(digits), digits or other
 
 
 def _stored(module: str, half: str, rows: int, cols: int) -> Layer:

@@ -11,6 +11,7 @@ from wsa.cli import options
 from wsa.errors import EXIT_USAGE, WsaError
 
 if TYPE_CHECKING:
+    from wsa.formats.adapter import AdapterReader
     from wsa.formats.inspection import Inspected
 
 COLUMNS = ("file", "family", "base model", "modules", "coverage", "rank", "alpha", "scale", "dtype")
@@ -28,17 +29,25 @@ def inspect(
     told with the reason, and the exit code is 2.
     """
     from wsa.formats.adapter import AdapterReader
-    from wsa.formats.inspection import inspect as inspected
     from wsa.storage import to_json
 
     reader = AdapterReader(allow_partial, split_fused)
-    rows = [inspected(path, reader) for path in _paths(files)]
+    rows = [_row(path, reader) for path in _paths(files)]
     if json:
         print(to_json([row.to_json() for row in rows]), end="")
     else:
         _print(rows)
     if any(row.refused for row in rows):
         raise typer.Exit(EXIT_USAGE)
+
+
+def _row(path: Path, reader: AdapterReader) -> Inspected:
+    from wsa.formats.inspection import Inspected, inspect
+    from wsa.population.discovery import PICKLES
+    from wsa.population.members import PICKLE
+
+    is_pickle = path.suffix in PICKLES
+    return Inspected(str(path), refused=PICKLE) if is_pickle else inspect(path, reader)
 
 
 def _paths(files: list[Path]) -> list[Path]:

@@ -16,13 +16,16 @@ from wsa.formats.config import Config, Configs, read_configs
 from wsa.formats.header import Header, HeaderReader, Stored, Structure
 from wsa.formats.keys import ALPHA, DENSE, KOHYA, LOHA, LOKR, Parsed, parse_keys
 from wsa.formats.naming import Place, UnknownModule, places
-from wsa.formats.refusal import BadFile, Refused, examples, quoted
+from wsa.formats.refusal import BadFile, BadModule, Refused, examples, quoted
 from wsa.layers import natural
 
 FLOATS = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 NUMBERS = ("F16", "BF16", "F32", "F64", "I32", "I64")
 # What torch's batch norm counts beside its weights.
 _COUNTERS = ("num_batches_tracked",)
+# roles whose matrices are taken as they are; all others are multiplied out, to 8 GiB at most
+_STORED = {"up", "down", "embedding_up", "embedding_down", "dense"}
+MOST_FORMED = 1 << 31
 ASSUMED = "alpha=assumed"
 
 
@@ -127,31 +130,37 @@ class AdapterReader:
         kind = configs.refusal()
         if kind:
             raise BadFile(f"unsupported: {kind}; wsa reads LoRA, LoCon, LoHa and LoKr")
-        counters = [key for key in parsed.modules if key.endswith(_COUNTERS)]
         kept = {
             stem: roles
             for stem, roles in parsed.modules.items()
-            if stem not in parsed.unsupported and stem not in counters
+            if stem not in parsed.unsupported and not stem.endswith(_COUNTERS)
         }
-        modules, unknown = self._named(_Context(parsed.family, structure, configs), kept)
+        context = _Context(parsed.family, structure, configs.resolved(kept))
+        modules, unknown = self._named(context, kept)
         if not self.allow_partial:
-            _refuse_skipped(parsed, unknown, len(structure.tensors))
+            _refuse_skipped(parsed, unknown, context)
         if not modules:
             raise BadFile("it holds no matrix that wsa can read")
         ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
         _refuse_doubles(ordered)
-        skipped = (*parsed.unmatched, *parsed.unsupported, *unknown, *counters)
+        _refuse_vast(ordered)
+        read = {key for stem in kept.keys() - set(unknown) for key in kept[stem].values()}
+        skipped = tuple(key for key in structure.tensors if key not in read)
         return Form(parsed.family, ordered, skipped, _notes(ordered), structure)
 
     def _named(
         self, context: _Context, stems: Mapping[str, Mapping[str, str]]
     ) -> tuple[list[Module], list[str]]:
-        """Return the modules of all stems, and the stems whose names no rule knows."""
+        """Return the modules of all stems, and the stems that are left out."""
         modules, unknown = [], []
         for stem, roles in stems.items():
             try:
                 modules += _modules(context, stem, roles, self.split_fused)
             except UnknownModule:
+                unknown.append(stem)
+            except BadModule:
+                if not self.allow_partial:
+                    raise
                 unknown.append(stem)
         return modules, unknown
 
@@ -198,11 +207,14 @@ def _naming(family: str, stem: str) -> str:
 def _kind(stem: str, family: str, tensors: Mapping[str, Stored]) -> Kind:
     roles = tensors.keys()
     for kind in KINDS:
+        # both halves of LoKr factored have the roles of LoHa
+        if family in (LOHA, LOKR) and kind.name != family:
+            continue
         if roles and kind.required <= roles <= kind.required | kind.optional:
             return kind
     if not roles:
-        raise BadFile(f"module {quoted(stem)} has an alpha and no matrices")
-    raise BadFile(
+        raise BadModule(f"module {quoted(stem)} has an alpha and no matrices")
+    raise BadModule(
         f"module {quoted(stem)} has {', '.join(sorted(roles))} alone; needed both up and down"
         if family not in (LOHA, LOKR, DENSE)
         else f"module {quoted(stem)} has {', '.join(sorted(roles))}: not all that {family} needs"
@@ -229,10 +241,10 @@ def _scale(
 def _refuse_types(stem: str, tensors: Mapping[str, Stored]) -> None:
     for role, each in tensors.items():
         if each.dtype not in FLOATS:
-            raise BadFile(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
+            raise BadModule(f"{quoted(stem)} {role} holds {each.dtype}; needed floats")
 
 
-def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], total: int) -> None:
+def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], context: _Context) -> None:
     if parsed.unsupported:
         kinds = ", ".join(sorted(set(parsed.unsupported.values())))
         raise BadFile(
@@ -240,9 +252,11 @@ def _refuse_skipped(parsed: Parsed, unknown: Sequence[str], total: int) -> None:
             f"LoRA, LoCon, LoHa and LoKr"
         )
     if parsed.unmatched:
+        settings = ", ".join(context.configs.beside)
         raise BadFile(
-            f"{examples(list(parsed.unmatched))} of {total} keys match no known format; "
-            f"--allow-partial leaves them out"
+            f"{examples(list(parsed.unmatched))} of {len(context.structure.tensors)} keys match no "
+            f"known format{settings and f' (its configuration sets {settings})'}; --allow-partial "
+            f"leaves them out"
         )
     if unknown:
         raise BadFile(
@@ -256,6 +270,19 @@ def _refuse_doubles(modules: tuple[Module, ...]) -> None:
         if one.name == other.name:
             keys = [one.keys[0][1], other.keys[0][1]]
             raise BadFile(f"two updates of module {quoted(one.name)}: {examples(keys)}")
+
+
+def _refuse_vast(modules: tuple[Module, ...]) -> None:
+    """Refuse a small file whose products are not: a stranger may ask for any memory at all."""
+    formed = sum(
+        (each.extent.rows + each.extent.cols) * each.extent.width
+        for each in modules
+        if not {role for role, _ in each.keys} <= _STORED
+    )
+    if formed > MOST_FORMED:
+        raise BadFile(
+            f"its updates take {formed} numbers as factors; most {MOST_FORMED} are formed of a file"
+        )
 
 
 def _notes(modules: tuple[Module, ...]) -> tuple[str, ...]:

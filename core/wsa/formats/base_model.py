@@ -31,7 +31,7 @@ _JOINT = re.compile(r"^transformer\.(single_)?transformer_blocks\.\d+\.")
 _HIDDEN = re.compile(
     r"\.(to_q|to_qkv|q_proj|query|query_key_value|c_attn|q|gate_proj|up_proj|fc1|c_fc)$"
 )
-_PATH = re.compile(r"^(.*?)\.(\d+)\.")
+_PATH = re.compile(r"^(.*?)\.([0-9]{1,9})\.")
 
 # what headers call a model, matched at the start
 _HEADER_FIELDS = ("modelspec.architecture", "ss_base_model_version")
@@ -195,7 +195,7 @@ def _hidden(modules: Modules) -> int:
 
 
 def _count(modules: Iterable[str], stack: str) -> int:
-    numbers = re.compile(rf"{re.escape(stack)}\.(\d+)\.")
+    numbers = re.compile(rf"{re.escape(stack)}\.([0-9]{{1,9}})\.")
     return 1 + max((int(match[1]) for match in map(numbers.match, modules) if match), default=-1)
 
 

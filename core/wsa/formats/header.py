@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,8 +29,13 @@ LONGEST_HEADER = 16 << 20
 # JSON of this size that is no header would become 25 MB of Python objects at most; a larger one
 # is first held to the format by safetensors' own parser, which builds none.
 TRUSTED_HEADER = 1 << 20
+# Texts in a larger one: 100,000 tensors have five each, and take 200 MB until they are described.
+MOST_TEXTS = 500_000
+MOST_DIMENSIONS = 8
 METADATA = "__metadata__"
-_METADATA_FIRST = '{"__metadata__":'
+_METADATA_FIRST = re.compile(r'\s*\{\s*"__metadata__"\s*:\s*')
+# one JSON text, or what is left of one: never tried again from inside
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?+', re.DOTALL)
 # Bytes of an element, by the name safetensors has for its type.
 ITEM_BYTES = {
     **{"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1},
@@ -36,7 +44,7 @@ ITEM_BYTES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """One tensor of a file: its type, its shape, and the bytes `start` to `stop` of the data."""
 
@@ -77,12 +85,14 @@ class HeaderReader:
 
     def read(self, path: Path) -> Header:
         """Return a file's header; raises BadFile for what is no sound safetensors file."""
+        refuse_irregular(path)
         try:
             with path.open("rb", buffering=0) as file:
                 text, size = _text(file)
         except OSError as problem:
             raise BadFile(f"it cannot be read: {problem.strerror or problem}") from problem
         if len(text) > TRUSTED_HEADER:
+            _refuse_crowd(text)
             _prove(path)
         header = self.parse(text)
         if header.data_start + header.structure.data_bytes != size:
@@ -105,6 +115,16 @@ class HeaderReader:
         return Header(structure, _checked_metadata(metadata), PREFIX + len(text), digest(text))
 
 
+def refuse_irregular(path: Path) -> None:
+    """Raise BadFile for what is no regular file: a pipe would be waited for, for ever."""
+    try:
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as problem:
+        raise BadFile(f"it cannot be read: {problem.strerror}") from problem
+    if not regular:
+        raise BadFile("it is no regular file")
+
+
 def _text(file: BinaryIO) -> tuple[bytes, int]:
     size = os.fstat(file.fileno()).st_size
     start = file.read(PREFIX)
@@ -116,6 +136,11 @@ def _text(file: BinaryIO) -> tuple[bytes, int]:
     if not 2 <= length <= LONGEST_HEADER:
         raise BadFile(f"its header claims {length} bytes; needed 2 to {LONGEST_HEADER}")
     return file.read(length), size
+
+
+def _refuse_crowd(text: bytes) -> None:
+    if next(islice(_TEXT.finditer(text), MOST_TEXTS, None), None):
+        raise BadFile(f"its header has more than {MOST_TEXTS} texts")
 
 
 def _prove(path: Path) -> None:
@@ -132,13 +157,16 @@ def _split(text: str) -> tuple[Any, str]:
 
     The metadata is None where it does not come first, as every known writer puts it.
     """
-    if not text.startswith(_METADATA_FIRST):
+    first = _METADATA_FIRST.match(text)
+    if not first:
         return None, text
-    metadata, end = _DECODER.raw_decode(text, len(_METADATA_FIRST))
+    metadata, end = _DECODER.raw_decode(text, first.end())
     rest = text[end:].lstrip()
-    if not rest.startswith((",", "}")):
-        raise ValueError("no comma after the metadata")
-    return metadata, "{" + rest.removeprefix(",")
+    if not re.match(r',\s*"|}', rest):
+        raise ValueError("no name after the metadata")
+    if METADATA in (described := "{" + rest.removeprefix(",")):
+        return None, text
+    return metadata, described
 
 
 def _structure(text: str, key: str) -> Structure:
@@ -146,6 +174,7 @@ def _structure(text: str, key: str) -> Structure:
     if not isinstance(described, dict):
         raise BadFile(f"its header is a {type(described).__name__}; needed a JSON object")
     described.pop(METADATA, None)
+    _encoded(described)
     tensors = {name: _stored(name, entry) for name, entry in described.items()}
     _refuse_gaps(tensors)
     return Structure(tensors, key)
@@ -160,8 +189,9 @@ def _stored(name: str, entry: Any) -> Stored:
         raise BadFile(f"{quoted(name)} has type {quoted(str(dtype))}, which nobody can read")
     if not _whole(shape) or not _whole(offsets) or len(offsets) != 2:
         raise BadFile(f"its header describes {quoted(name)} badly: {needed}, whole numbers")
-    if 0 in shape:
-        raise BadFile(f"{quoted(name)} has shape {shape}: no element at all")
+    if 0 in shape or len(shape) > MOST_DIMENSIONS:
+        told = "no element at all" if 0 in shape else f"more than {MOST_DIMENSIONS} dimensions"
+        raise BadFile(f"{quoted(name)} has shape {quoted(str(shape))}: {told}")
     start, stop = offsets
     if stop - start != math.prod(shape) * ITEM_BYTES[dtype]:
         raise BadFile(f"{quoted(name)} needs other bytes for {dtype} {shape} than {start}..{stop}")
@@ -198,5 +228,15 @@ def _checked_metadata(metadata: Any) -> Mapping[str, str]:
     texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     if not texts:
         raise BadFile("its header's metadata needs texts by name")
+    _encoded([*metadata, *metadata.values()])
     found: Mapping[str, str] = metadata
     return found
+
+
+def _encoded(texts: Iterable[str]) -> None:
+    """Refuse half a character, which JSON can escape and no label or message can hold."""
+    try:
+        for text in texts:
+            text.encode()
+    except UnicodeEncodeError as problem:
+        raise BadFile(f"its header holds a text that is no text: {cause(problem)}") from problem

@@ -52,6 +52,8 @@ def inspect(path: Path, reader: AdapterReader) -> Inspected:
         return _row(reader.describe(path))
     except BadFile as problem:
         return Inspected(str(path), refused=str(problem))
+    except OSError as problem:  # it was there when its header was read
+        return Inspected(str(path), refused=f"it cannot be read: {problem.strerror}")
 
 
 def _row(file: AdapterFile) -> Inspected:

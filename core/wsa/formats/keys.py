@@ -18,6 +18,8 @@ PEFT, DIFFUSERS, KOHYA, XLABS, LOHA, LOKR, DENSE = (
 )
 UP, DOWN, MID, ALPHA = "up", "down", "mid", "alpha"
 _COMPONENT = re.compile(r"(unet|transformer|text_encoder(_\d)?)\.")
+# what no plain network has in its names
+_ADAPTED = re.compile(r"^base_model\.|^lycoris_|(?<![A-Za-z])(lora|lokr|hada)(?![a-z])")
 _HALF = {"A": DOWN, "B": UP, "down": DOWN, "up": UP, "mid": MID}
 _LYCORIS = r"(?P<stem>(?:lora|lycoris)_.+?)"
 _ANY = r"(?P<stem>.+?)"
@@ -29,6 +31,7 @@ _UNSUPPORTED = {
         "full difference": rf"{_ANY}\.(diff|diff_b|set_weight)",
         "OFT or BOFT": rf"{_ANY}\.(oft|boft)_\w+(\..+)?",
         "GLoRA": rf"{_LYCORIS}\.[ab][12](\.weight)?",
+        "T-LoRA": rf"{_LYCORIS}\.(lambda_layer|[pq]_layer\.weight)",
         "norm difference": rf"{_LYCORIS}\.(w_norm|b_norm)",
         "IA3": rf"{_ANY}\.(on_input|ia3_l(\..+)?)",
         "VeRA": rf"{_ANY}\.vera_lambda_[bd](\..+)?",
@@ -60,14 +63,16 @@ class Parsed:
 def parse_keys(keys: Iterable[str]) -> Parsed:
     """Sort a file's keys; raises BadFile where several families are mixed.
 
-    A file in which no key looks like an adapter's is a plain state dict: family `dense`.
+    A file in which no key looks like an adapter's of any kind is a plain state dict: `dense`.
     """
     names = list(keys)
     parts = {key: part for key in names if (part := _part(key)) is not None}
-    kinds = {key: kind for key in names if (kind := _unsupported(key)) is not None}
+    kinds = {
+        key: kind for key in names if key not in parts and (kind := _unsupported(key)) is not None
+    }
     unsupported = dict(kinds.values())
     families = Counter(part.family for part in parts.values() if part.family)
-    if not families and not unsupported:
+    if not families and not unsupported and not any(map(_ADAPTED.search, names)):
         return Parsed(DENSE, {key: {DENSE: key} for key in names}, {}, ())
     if len(families) > 1:
         told = ", ".join(f"{count} {family}" for family, count in families.most_common())
@@ -131,7 +136,7 @@ _RULES = (
     _rule(r")\.lokr_(?P<half>w[12](_[ab])?|t2)(\.[^.]+)?", LOKR),
     _rule(r")\.lora_(?P<half>down|up|mid)\.weight", KOHYA),
     _rule(r"\.processor\.(qkv|proj)_lora[12]?)\.(?P<half>down|up)\.weight", XLABS),
-    _rule(r"\.processor\.to_[a-z]+)_lora\.(?P<half>down|up)\.weight", DIFFUSERS),
+    _rule(r"(\.processor|\.self_attn)\.to_[a-z]+)_lora\.(?P<half>down|up)\.weight", DIFFUSERS),
     _rule(r")\.(lora|lora_linear_layer)\.(?P<half>down|up)\.weight", DIFFUSERS),
     # an adapter's name may stand between: peft keeps it in memory, and some files do
     _rule(r")\.lora_(?P<half>[AB])(\.(?!weight$)[^.]+)?\.weight", PEFT),

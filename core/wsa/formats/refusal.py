@@ -15,6 +15,10 @@ class BadFile(WsaError):
     """A file that is damaged, unsupported or not understood whole; the message says which."""
 
 
+class BadModule(BadFile):
+    """A module that cannot be read beside others that can."""
+
+
 @dataclass(frozen=True)
 class Refused:
     """A file that is left out and why: one row of the table of refused files."""

@@ -52,7 +52,12 @@ def _walk(root: Path, refused: list[Refused]) -> Iterator[Path]:
 
     entered: set[tuple[int, int]] = set()
     for folder, below, names in os.walk(root, followlinks=True, onerror=unreadable):
-        status = os.stat(folder)
+        try:
+            status = os.stat(folder)
+        except OSError as problem:
+            unreadable(problem)
+            below.clear()
+            continue
         if (status.st_dev, status.st_ino) in entered:
             below.clear()
             continue

@@ -13,6 +13,7 @@ from pathlib import Path
 from wsa.errors import WsaError
 from wsa.formats.adapter import AdapterFile, AdapterReader, Form
 from wsa.formats.base_model import base_model
+from wsa.formats.header import refuse_irregular
 from wsa.formats.reading import stored_alphas
 from wsa.formats.refusal import BadFile, Refused, examples, quoted
 from wsa.population.discovery import Found
@@ -72,6 +73,8 @@ def describe(
             return describer.member(each)
         except BadFile as problem:
             return Refused(each.name, str(problem))
+        except OSError as problem:  # it was there when its header was read
+            return Refused(each.name, f"it cannot be read: {problem.strerror}")
 
     with ThreadPoolExecutor(reading.num_workers) as pool:
         all_of_them = list(pool.map(one, found))
@@ -132,6 +135,7 @@ class Describer:
             return Path(each.path)
         if self.pickles is None:
             raise BadFile(PICKLE)
+        refuse_irregular(Path(each.path))
         return self.pickles.converted(each.path)
 
 

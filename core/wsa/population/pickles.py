@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from wsa.errors import cause
 from wsa.formats.refusal import BadFile, quoted
-from wsa.storage import digest
+from wsa.population.discovery import SAFE
+from wsa.storage import digest, write_bytes
 
 # How trainers wrap the weights they save.
 _WRAPPERS = ("state_dict", "module", "model")
@@ -19,36 +23,49 @@ class PickleReader:
     """Converts pickles to files that live as long as this object."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="wsa-converted-")
+        self._folder = Path(tempfile.mkdtemp(prefix="wsa-converted-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def converted(self, path: str) -> Path:
         """Return a safetensors file with the tensors of a pickle, as old as the pickle.
 
         Only tensors and plain containers are unpickled (`weights_only=True`). Raises BadFile.
         """
-        import safetensors.torch
-
-        tensors = _tensors(path)
-        out = Path(self._folder.name) / f"{digest(path.encode())}.safetensors"
-        safetensors.torch.save_file(tensors, out)
+        content = _safetensors(path)
+        out = self._folder / f"{digest(path.encode(errors='surrogateescape'))}{SAFE}"
+        write_bytes(out, content)
         status = os.stat(path)
         os.utime(out, ns=(status.st_atime_ns, status.st_mtime_ns))
         return out
 
 
-def _tensors(path: str) -> dict[str, Any]:
+def _safetensors(path: str) -> bytes:
+    """Return a pickle's tensors as the bytes of a safetensors file."""
+    import safetensors.torch
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = _tensors(torch.load(path, map_location="cpu", weights_only=True))
+        return safetensors.torch.save(tensors)
+    except BadFile:
+        raise
     except Exception as problem:  # what a damaged or hostile pickle raises has no common type
-        raise BadFile(f"torch.load(weights_only=True) refuses it: {cause(problem)}") from problem
+        raise BadFile(f"torch.load(weights_only=True) refuses it: {_told(problem)}") from problem
+
+
+def _told(problem: Exception) -> str:
+    """Return the cause without torch's advice to read the file with its guard off."""
+    lines = [line for line in str(problem).splitlines() if line and "weights_only" not in line]
+    return quoted(lines[0]) if isinstance(problem, UnpicklingError) and lines else cause(problem)
+
+
+def _tensors(found: Any) -> dict[str, Any]:
     while isinstance(found, dict) and len(found) == 1 and (name := next(iter(found))) in _WRAPPERS:
         found = found[name]
     if not isinstance(found, dict) or not all(map(_is_named_tensor, found.items())):
         raise BadFile(f"it holds {quoted(type(found).__name__)}; needed tensors by name")
     # tensors may share memory, which safetensors does not store
-    return {str(name): tensor.clone().contiguous() for name, tensor in found.items()}
+    return {name: tensor.clone().contiguous() for name, tensor in found.items()}
 
 
 def _is_named_tensor(item: tuple[Any, Any]) -> bool:

@@ -45,7 +45,9 @@ def _holds_files(path: Path) -> bool:
         return path.suffix in (SAFE, *PICKLES)
     if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
         return False
-    return bool(find_files(path)[0])
+    found, refused = find_files(path)
+    # a folder that cannot be entered is told as one, unless there are tables to read
+    return bool(found) or bool(refused and not any(path.glob("**/*.parquet")))
 
 
 def open_dataset(name: str) -> Dataset:
