@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from wsa_kernels.matrices import Delta, Matrices, Tile, working, working_dtype
+from wsa_kernels.matrices import Factors, Matrices, Tile, working, working_dtype
 
 if TYPE_CHECKING:
     from wsa_kernels.survey import Survey
@@ -31,12 +31,16 @@ def per_layer(
     core: Core,
     widths: tuple[int, ...],
     of_survey: Callable[[Survey], Tensor] | None = None,
+    fused: bool = False,
 ) -> list[Tensor]:
     """Apply a function to every layer of every adapter, a tile of equal shapes at a time.
 
-    Large updates are not formed for it where their features [B, F] follow from a survey.
+    Large updates are not formed for it where their features [B, F] follow from a survey. A
+    function that is `fused` gets larger tiles of stored matrices.
     """
-    if of_survey is None or not (isinstance(matrices, Delta) and matrices.takes_short_cuts):
+    if isinstance(matrices, Factors):
+        return gathered(matrices, _parts(matrices.tiles(fused), core), widths)
+    if of_survey is None or not matrices.takes_short_cuts:
         return gathered(matrices, _parts(matrices.tiles(), core), widths)
     from wsa_kernels.survey import MOST_SORTED, surveys  # which stands on operations
 

@@ -54,10 +54,10 @@ def _parts(matrices: Delta) -> Iterator[Part]:
         yield Part(adapters, modules, torch.stack([mean, std, *_shape(*central)], -1))
 
 
-def _moments(matrices: Matrices, core: Core) -> Moments:
+def _moments(matrices: Matrices, core: Core, fused: bool = False) -> Moments:
     if isinstance(matrices, Delta) and matrices.takes_short_cuts:
         return Moments(*gathered(matrices, _parts(matrices), WIDTHS))
-    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS))
+    found = Moments(*per_layer(matrices, entrywise(core), WIDTHS, fused=fused))
     if isinstance(matrices, Delta):
         # a mean of 10^5 products that nearly cancel: taken from the factors' sums it is exact
         return found._replace(mean=means(matrices))
@@ -71,7 +71,7 @@ def moments_reference(matrices: Matrices) -> Moments:
 
 def moments_compiled(matrices: Matrices) -> Moments:
     """Compute with one compiled function for all shapes."""
-    return _moments(matrices, compiled(_core, any_shape=True))
+    return _moments(matrices, compiled(_core, any_shape=True), fused=True)
 
 
 def moments_triton(matrices: Matrices) -> Moments:
