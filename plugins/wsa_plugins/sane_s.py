@@ -32,6 +32,7 @@ class SaneStatistics(LayerwiseRepresentation):
 
     name = "sane_s"
     version = 1
+    invariances = ("gauge",)
     feature_names = FEATURES
 
     def features(self, matrices: Tensor) -> Tensor:

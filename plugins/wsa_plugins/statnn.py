@@ -28,6 +28,7 @@ class StatNN:
 
     name = "statnn"
     version = 1
+    invariances = ("gauge", "permutation")
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the eight columns of each layer."""

@@ -28,6 +28,7 @@ class Unterthiner:
 
     name = "unterthiner"
     version = 1
+    invariances = ("gauge", "permutation")
 
     def columns(self, layers: Layers) -> list[Column]:
         """Name the seven columns of each layer."""
