@@ -13,8 +13,11 @@ GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo
 
 .PHONY: demo test lint soak gpu-check wheels
 
+# the representations that have something to say of rank 1
+DEMO := simple_stats,stats,rank_based,spectral,matrix_norms,distribution,frequency,info_theoretic,ensemble,profile
+
 demo: .venv/demo
-	$(BIN)/wsa run --dataset digits --plugins all --layer-sets all,visual --view factors,delta --quick --output-dir out/demo
+	$(BIN)/wsa run --dataset digits --plugins $(DEMO) --layer-sets all,visual --view factors,delta --quick --output-dir out/demo
 
 test: .venv/dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal

@@ -3,6 +3,7 @@
 WsaError                exit 2: usage or input
 ├── EnvironmentProblem  exit 3: the machine (no device, no space, no permission)
 └── PluginFailure       exit 1: a plugin failed; everything else went on
+    └── NothingVaries   its features are constant: told, and no failure of a run
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class PluginFailure(WsaError):
     """A plugin could not be loaded or broke its contract; the others are not touched by it."""
 
     exit_code = EXIT_SOME_FAILED
+
+
+class NothingVaries(PluginFailure):
+    """Features that are the same for all adapters: no fault of a plugin, nothing to learn."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> WsaError:

@@ -97,6 +97,19 @@ def test_refused_files_stand_beside_the_others_and_the_exit_code_tells(
     ]
 
 
+@pytest.mark.parametrize("alpha", [0.0, float("nan"), float("inf")])
+def test_an_alpha_that_says_nothing_is_refused_as_a_run_would(
+    wsa: Wsa, tmp_path: Path, alpha: float
+) -> None:
+    path = write_kohya(tmp_path / "one.safetensors")
+    tensors = load_file(path)
+    key = next(name for name in tensors if name.endswith(".alpha"))
+    save_file({**tensors, key: torch.tensor(alpha)}, path)
+    done = wsa("inspect", path, "--json")
+    assert done.returncode == 2
+    assert "needed one other than 0" in rows(done)[0]["refused"]
+
+
 def test_a_file_that_is_none_and_a_path_that_is_not_there_are_told(
     wsa: Wsa, tmp_path: Path
 ) -> None:

@@ -67,3 +67,8 @@ def test_a_name_that_is_no_text_is_told_not_lost(tmp_path: Path) -> None:
 def test_one_file_is_a_population_of_one(tmp_path: Path) -> None:
     touch(tmp_path, "a.safetensors")
     assert found(tmp_path / "a.safetensors") == ["a.safetensors"]
+
+
+def test_a_suffix_may_be_written_in_capitals(tmp_path: Path) -> None:
+    touch(tmp_path, "a.SafeTensors", "b.PT")
+    assert found(tmp_path) == ["a.SafeTensors", "b.PT"]

@@ -351,13 +351,14 @@ def test_explain_tells_hits_from_misses_and_why(
     assert "no entry of 'stats' was ever committed" in row["reason"]
 
 
-def test_features_that_never_vary_fail_their_tasks_and_no_others(
+def test_features_that_never_vary_are_left_out_and_fail_no_run(
     configure: Configure, install_plugin: InstallPlugin
 ) -> None:
     install_plugin("flat", body="return torch.ones(len(batch), len(batch.layers))")
     results = experiment.run(configure(plugins=("flat", "stats"), layer_sets=("all",))).results
     assert {task["representation"] for task in results["tasks"]} == {"stats"}
-    assert "needs a feature that varies" in results["failures"]["flat@all.factors"]
+    assert "needs a feature that varies" in results["constant"]["flat@all.factors"]
+    assert not results["failures"]
 
 
 def test_explain_refuses_a_folder_that_holds_no_run(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_one_base_model_among_others_is_refused_with_both_guesses(tmp_path: Path
     (other,) = population.refused
     assert population.count == 3
     assert other.name == "other.safetensors"
-    assert "('blocks.0.q_proj' is 5 x 3), unlike most of the 4 adapters: base model" in other.reason
+    assert "('blocks.0.q_proj' is 5 x 3), unlike 3 of 4 adapters: base model" in other.reason
     with pytest.raises(WsaError, match="1 of 4 files are refused"):
         open_population(str(tmp_path))
 

@@ -101,7 +101,7 @@ def test_a_pickle_is_refused_with_a_way_to_convert_it(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "one.bin")
     (refused,) = open_population(str(tmp_path), KNOWN).refused
     assert refused.name == "one.bin"
-    assert "save it with safetensors.torch.save_file), or --allow-pickle" in refused.reason
+    assert "save it with safetensors.torch.save_file), or run with --allow-pickle" in refused.reason
 
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "module"])

@@ -32,7 +32,8 @@ def inspect(
     from wsa.storage import to_json
 
     reader = AdapterReader(allow_partial, split_fused)
-    rows = [_row(path, reader) for path in _paths(files)]
+    paths, unreadable = _paths(files)
+    rows = [*(_row(path, reader) for path in paths), *unreadable]
     if json:
         print(to_json([row.to_json() for row in rows]), end="")
     else:
@@ -46,21 +47,25 @@ def _row(path: Path, reader: AdapterReader) -> Inspected:
     from wsa.population.discovery import PICKLES
     from wsa.population.members import PICKLE
 
-    is_pickle = path.suffix in PICKLES
+    is_pickle = path.suffix.lower() in PICKLES
     return Inspected(str(path), refused=PICKLE) if is_pickle else inspect(path, reader)
 
 
-def _paths(files: list[Path]) -> list[Path]:
+def _paths(files: list[Path]) -> tuple[list[Path], list[Inspected]]:
+    """Return the files to inspect, and a row for every folder that cannot be read."""
+    from wsa.formats.inspection import Inspected
     from wsa.population.discovery import find_files
 
     for path in files:
         if not path.exists():
             raise WsaError(f"nothing to inspect at {path}: needed files or folders that exist")
-    found = [Path(each.path) for path in files for each in find_files(path)[0]]
+    searched = [(path, *find_files(path)) for path in files]
+    found = [Path(each.path) for _, inside, _ in searched for each in inside]
+    lost = [(path / each.name, each.reason) for path, _, refused in searched for each in refused]
     strange = [path for path in files if path.is_file() and path not in found]
-    if not found and not strange:
+    if not found and not strange and not lost:
         raise WsaError(f"no adapter file below {', '.join(map(str, files))}")
-    return [*found, *strange]
+    return [*found, *strange], [Inspected(str(path), refused=reason) for path, reason in lost]
 
 
 def _print(rows: list[Inspected]) -> None:

@@ -149,6 +149,8 @@ def _print_maps(results: dict[str, Any]) -> None:
 def _print_failures(results: dict[str, Any]) -> None:
     for name, problem in results["failures"].items():
         print(f"FAILED {name}: {problem}")
+    if results["constant"]:
+        print(f"nothing varies, left out: {', '.join(results['constant'])}")
 
 
 def _left_out(refused: dict[str, str]) -> list[str]:

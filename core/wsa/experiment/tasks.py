@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsa.errors import PluginFailure
+from wsa.errors import NothingVaries, PluginFailure
 from wsa.experiment.folder import RunFolder
 from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
@@ -70,6 +70,7 @@ class Experiment:
     prepared: Prepared
     folder: RunFolder
     failures: dict[str, str] = field(default_factory=dict)
+    constant: dict[str, str] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
         """Do the tasks that are not done, merge all of them, write results and metrics."""
@@ -82,6 +83,7 @@ class Experiment:
         done |= self._train([task for task in tasks if task not in done], splits)
         ordered = [done[task] for task in tasks if task in done]
         merged = merge(self.prepared, ordered, splits, self.failures)
+        merged["constant"] = self.constant
         self.folder.write("results.json", to_json(merged))
         self.folder.write("metrics.csv", metrics_csv(merged["tasks"]))
         self.folder.write("timing.csv", timing_csv(self.folder.root / "events.jsonl"))
@@ -146,6 +148,10 @@ class Experiment:
         started = time.monotonic()
         try:
             trained = self._trained(task, features, splits, bar)
+        except NothingVaries as problem:
+            say(f"{task.name} is left out: {problem}")
+            self.constant[task.name] = str(problem)
+            return None
         except PluginFailure as problem:
             say(f"{task.name} failed: {problem}; the others go on")
             self.failures[task.name] = str(problem)

@@ -37,6 +37,7 @@ class Scale:
     key: str | None = None
     divisor: float = 1.0
     assumed: bool = False
+    alpha: float | None = None  # that a configuration says
 
 
 @dataclass(frozen=True)
@@ -235,7 +236,7 @@ def _scale(
     if found is None:
         return Scale(assumed=True)
     config, name = found
-    return Scale(value=config.scale(name, rank))
+    return Scale(value=config.scale(name, rank), alpha=config.alpha(name))
 
 
 def _refuse_types(stem: str, tensors: Mapping[str, Stored]) -> None:

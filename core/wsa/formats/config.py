@@ -44,6 +44,10 @@ class Config:
         found = {name: _matched(self.settings.get(name) or {}, modules) for name in _PATTERNS}
         return Config({**self.settings, **found})
 
+    def alpha(self, module: str) -> float | None:
+        """Return the alpha of a module of the model, None where none is said."""
+        return self._of(module, "alpha_pattern", _ALPHA_NAMES.get(self._kind, "lora_alpha"))
+
     def scale(self, module: str, rank: int | None) -> float:
         """Return alpha / r, or alpha / sqrt r for rslora, of a module of the model.
 
@@ -52,7 +56,7 @@ class Config:
         said = self._of(module, "rank_pattern", "r")
         if rank is not None and said is not None and said != rank:
             raise BadFile(f"{FILE} says rank {said:g} for {quoted(module)}, its tensors {rank}")
-        alpha = self._of(module, "alpha_pattern", _ALPHA_NAMES.get(self._kind, "lora_alpha"))
+        alpha = self.alpha(module)
         divisor = rank if rank is not None else said
         if alpha is None or not divisor:
             return 1.0

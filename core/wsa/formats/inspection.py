@@ -10,7 +10,7 @@ from typing import Any
 
 from wsa.formats.adapter import AdapterFile, AdapterReader, Module
 from wsa.formats.base_model import base_model
-from wsa.formats.reading import stored_alphas
+from wsa.formats.reading import sound_alphas
 from wsa.formats.refusal import BadFile
 
 
@@ -57,7 +57,7 @@ def inspect(path: Path, reader: AdapterReader) -> Inspected:
 
 
 def _row(file: AdapterFile) -> Inspected:
-    form, alphas = file.form, stored_alphas(file)
+    form, alphas = file.form, sound_alphas(file)
     guess = base_model(form.shapes, file.header.metadata)
     tensors = form.structure.tensors
     paired = [module for module in form.modules if not module.is_dense]
@@ -71,7 +71,7 @@ def _row(file: AdapterFile) -> Inspected:
         keys=len(tensors),
         skipped=form.skipped,
         ranks=_distinct(m.extent.rank for m in paired if m.extent.rank is not None),
-        alphas=_distinct(alphas.values()),
+        alphas=_distinct([*alphas.values(), *_configured(paired)]),
         scales=_distinct(_scale(module, alphas) for module in paired),
         dtypes=tuple(name for name, _ in Counter(t.dtype for t in tensors.values()).most_common()),
         notes=form.notes,
@@ -83,6 +83,10 @@ def _scale(module: Module, alphas: dict[str, float]) -> float:
     if module.scale.key is None:
         return module.scale.value
     return alphas[module.name] / module.scale.divisor
+
+
+def _configured(modules: Iterable[Module]) -> list[float]:
+    return [each.scale.alpha for each in modules if each.scale.alpha is not None]
 
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:

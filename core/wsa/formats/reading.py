@@ -6,6 +6,7 @@ rows of one buffer, so that a matrix of all of them is one strided copy.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,8 +127,19 @@ class Filler:
         return flat.as_strided((len(flat), rows, cols), (flat.stride(0), cols, 1), offset)
 
 
-def stored_alphas(file: AdapterFile) -> dict[str, float]:
-    """Return every alpha that a file stores, by the module's name: some bytes each are read."""
+def sound_alphas(file: AdapterFile) -> dict[str, float]:
+    """Return every alpha that a file stores, by the module's name; some bytes each are read.
+
+    Raises BadFile for one that says nothing: its module would be scaled to zero, or to no number.
+    """
+    found = _stored_alphas(file)
+    for name, alpha in found.items():
+        if alpha == 0 or not math.isfinite(alpha):
+            raise BadFile(f"module {quoted(name)} has alpha {alpha:g}; needed one other than 0")
+    return found
+
+
+def _stored_alphas(file: AdapterFile) -> dict[str, float]:
     places = file.form.alphas
     with open(file.path, "rb", buffering=0) as handle:
         texts = [

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from wsa.errors import WsaError
 from wsa.formats.refusal import Refused, shown
 from wsa.population.discovery import find_files
 from wsa.population.files import FilePopulation, in_groups
-from wsa.population.labelling import label, metadata_key
+from wsa.population.labelling import TABLES, Labelled, label, metadata_key
 from wsa.population.members import agree, describe
 from wsa.progress import say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wsa.population.members import Member
     from wsa.population.reading import Reading
 
 
@@ -24,10 +27,9 @@ class RefusedFiles(WsaError):
 
     def __init__(self, refused: Sequence[Refused], total: int) -> None:
         self.refused = tuple(refused)
-        super().__init__(
-            f"{len(refused)} of {total} files are refused (listed above): mend them, or leave them "
-            f"out with --skip-bad"
-        )
+        files = sum(each.name not in TABLES for each in refused)
+        what = f"{files} of {total} files are refused" if files else "the labels are refused"
+        super().__init__(f"{what} (listed above): mend them, or leave them out with --skip-bad")
 
 
 def file_population(root: Path, reading: Reading) -> FilePopulation:
@@ -53,9 +55,19 @@ def file_population(root: Path, reading: Reading) -> FilePopulation:
         raise RefusedFiles(refused, len(chosen))
     for note in agreed.notes:
         say(note)
+    members, labels = _without(ordered, labelled)
     return FilePopulation(
-        ordered, agreed.modules, labelled.table, refused, agreed.notes, reading.num_workers
+        members, agreed.modules, labels, refused, agreed.notes, reading.num_workers
     )
+
+
+def _without(members: Sequence[Member], labelled: Labelled) -> tuple[list[Member], pa.Table]:
+    """Return the members that have labels, and their rows."""
+    lost = {each.name for each in labelled.refused}
+    rows = [row for row, member in enumerate(members) if member.name not in lost]
+    if not rows:
+        raise WsaError("no adapter has a label; the refused ones are listed above")
+    return [members[row] for row in rows], labelled.table.take(pa.array(rows, pa.int64()))
 
 
 def tell(refused: Sequence[Refused]) -> None:

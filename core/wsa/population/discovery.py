@@ -26,7 +26,7 @@ class Found:
     @property
     def is_pickle(self) -> bool:
         """Tell whether reading it would need an unpickler."""
-        return self.path.endswith(PICKLES)
+        return self.path.lower().endswith(PICKLES)
 
 
 def find_files(root: Path) -> tuple[list[Found], list[Refused]]:
@@ -38,7 +38,7 @@ def find_files(root: Path) -> tuple[list[Found], list[Refused]]:
     files = [root] if root.is_file() else list(_walk(root, refused))
     base = root.parent if root.is_file() else root
     found = [Found(_relative(path, base), str(path)) for path in files if _may_hold(path)]
-    safe = {each.name.removesuffix(SAFE) for each in found if not each.is_pickle}
+    safe = {os.path.splitext(each.name)[0] for each in found if not each.is_pickle}
     kept = [f for f in found if not f.is_pickle or os.path.splitext(f.name)[0] not in safe]
     return sorted(kept, key=lambda each: each.name), refused
 
@@ -67,9 +67,9 @@ def _walk(root: Path, refused: list[Refused]) -> Iterator[Path]:
 
 
 def _may_hold(path: Path) -> bool:
-    if path.suffix == SAFE:
+    if path.suffix.lower() == SAFE:
         return True
-    return path.suffix in PICKLES and not _NO_WEIGHTS.fullmatch(path.name)
+    return path.suffix.lower() in PICKLES and not _NO_WEIGHTS.fullmatch(path.name)
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from wsa.errors import WsaError, cause
-from wsa.formats.refusal import Refused, examples
-from wsa.population.discovery import SAFE
+from wsa.formats.refusal import Refused, examples, quoted
+from wsa.population.discovery import PICKLES, SAFE
 
 if TYPE_CHECKING:
     from wsa.population.members import Member
@@ -93,7 +95,8 @@ def _from_table(names: pa.Array, root: Path, everyone: Sequence[str]) -> Labelle
             f"{present[0]} needs a column that names the adapter ({', '.join(NAMES)}); found "
             f"{', '.join(table.column_names)}"
         )
-    found, refused = _matched(everyone, table.column(column).to_pylist(), present[0].name)
+    called = [_below(str(each), root) for each in table.column(column).to_pylist()]
+    found, refused = _matched(everyone, called, present[0].name)
     rows = [found.get(name) for name in names.to_pylist()]
     lost = [name for name, row in zip(names.to_pylist(), rows, strict=True) if row is None]
     refused += [Refused(name, f"{present[0].name} has no row for it") for name in lost]
@@ -104,30 +107,48 @@ def _from_table(names: pa.Array, root: Path, everyone: Sequence[str]) -> Labelle
 
 
 def _read(path: Path) -> pa.Table:
-    from pyarrow import csv, parquet
-    from pyarrow import json as lines
+    from pyarrow import parquet
 
-    readers = {".csv": csv.read_csv, ".parquet": parquet.read_table, ".jsonl": lines.read_json}
+    readers = {".csv": _read_csv, ".parquet": parquet.read_table, ".jsonl": _read_lines}
     try:
         table: pa.Table = readers[path.suffix](path)
-    except (OSError, pa.ArrowException) as problem:
+    except (OSError, ValueError, AttributeError, RecursionError, pa.ArrowException) as problem:
         raise WsaError(f"cannot read the labels in {path}: {cause(problem)}") from problem
+    unreadable = [each.name for each in table.schema if pa.types.is_binary(each.type)]
+    if unreadable:
+        raise WsaError(f"cannot read the labels in {path}: {quoted(unreadable[0])} is not UTF-8")
     return table
 
 
+def _read_csv(path: Path) -> pa.Table:
+    from pyarrow import csv
+
+    # a name is a text, whatever it looks like: 0029 is no 29; an empty cell is no class
+    names = dict.fromkeys(NAMES, pa.string())
+    return csv.read_csv(
+        path, convert_options=csv.ConvertOptions(column_types=names, strings_can_be_null=True)
+    )
+
+
+def _read_lines(path: Path) -> pa.Table:
+    # Arrow's own reader takes a name such as 2024-01-01 for a time
+    lines = path.read_text("utf-8-sig").splitlines()
+    return pa.Table.from_pylist([json.loads(line) for line in lines if line.strip()])
+
+
 def _matched(
-    names: Sequence[str], told: Sequence[object], where: str
+    names: Sequence[str], told: Sequence[str], where: str
 ) -> tuple[dict[str, int], list[Refused]]:
     """Return the table's row of every file by name; rows of nobody are refused."""
     place = _places(names)
     rows: dict[str, int] = {}
     strangers = []
     for row, each in enumerate(told):
-        name = place.get(_trimmed(str(each)))
+        name = place.get(_trimmed(each))
         if name is None:
-            strangers.append(str(each))
+            strangers.append(each)
         elif name in rows:
-            raise WsaError(f"{where} names {str(each)!r} twice; an adapter needs one row")
+            raise WsaError(f"{where} names {each!r} twice; an adapter needs one row")
         else:
             rows[name] = row
     told_of = f"it names adapters that are not there: {examples(strangers)}"
@@ -148,4 +169,11 @@ def _places(names: Sequence[str]) -> Mapping[str, str]:
 
 
 def _trimmed(name: str) -> str:
-    return name.removeprefix("./").removesuffix(SAFE).rstrip("/")
+    stem, suffix = os.path.splitext(name)
+    known = suffix.lower() in (SAFE, *PICKLES)
+    return (stem if known else name).removeprefix("./").rstrip("/")
+
+
+def _below(name: str, root: Path) -> str:
+    """Return a path below the folder, where a table names it from the root of the disk."""
+    return os.path.relpath(name, root.absolute()) if os.path.isabs(name) else name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsa.errors import WsaError
-from wsa.formats.adapter import AdapterFile, AdapterReader, Form
+from wsa.formats.adapter import AdapterReader, Form
 from wsa.formats.base_model import base_model
 from wsa.formats.header import refuse_irregular
-from wsa.formats.reading import stored_alphas
+from wsa.formats.reading import sound_alphas
 from wsa.formats.refusal import BadFile, Refused, examples, quoted
 from wsa.population.discovery import Found
 from wsa.population.pickles import PickleReader
@@ -22,7 +21,8 @@ from wsa.population.reading import Reading
 
 PICKLE = (
     "a pickle may run code when it is read: convert it to safetensors (load it with "
-    "torch.load(weights_only=True), save it with safetensors.torch.save_file), or --allow-pickle"
+    "torch.load(weights_only=True), save it with safetensors.torch.save_file), or run with "
+    "--allow-pickle"
 )
 # (rows, cols, dense) by module: what two adapters must agree on
 Extents = Mapping[str, tuple[int, int, bool]]
@@ -89,10 +89,11 @@ def agree(members: Sequence[Member], common_modules: bool) -> Agreed:
     unless the modules that all have are enough (`common_modules`).
     """
     counted = Counter(_extents_key(member.form) for member in members)
-    usual = dict(counted.most_common(1)[0][0])
+    ((key, count),) = counted.most_common(1)
+    usual, told = dict(key), f"{count} of {counted.total()}"
     kept, refused = [], []
     for member in members:
-        reason = _strangeness(member, usual, counted.total(), common_modules)
+        reason = _strangeness(member, usual, told, common_modules)
         if reason is None:
             kept.append(member)
         else:
@@ -117,7 +118,7 @@ class Describer:
         except OSError as problem:
             raise BadFile(f"it cannot be read: {problem.strerror}") from problem
         file = self.reader.describe(path, Path(each.path))
-        _refuse_alphas(file)
+        sound_alphas(file)
         return Member(
             each.name,
             str(path),
@@ -139,13 +140,6 @@ class Describer:
         return self.pickles.converted(each.path)
 
 
-def _refuse_alphas(file: AdapterFile) -> None:
-    """Refuse an alpha that says nothing: a module would be scaled to zero, or to no number."""
-    for name, alpha in stored_alphas(file).items():
-        if alpha == 0 or not math.isfinite(alpha):
-            raise BadFile(f"module {quoted(name)} has alpha {alpha:g}; needed one other than 0")
-
-
 def _extents_key(form: Form) -> tuple[tuple[str, tuple[int, int, bool]], ...]:
     return tuple(_extents(form).items())
 
@@ -154,12 +148,12 @@ def _extents(form: Form) -> dict[str, tuple[int, int, bool]]:
     return {m.name: (m.extent.rows, m.extent.cols, m.is_dense) for m in form.modules}
 
 
-def _strangeness(member: Member, usual: Extents, count: int, common_modules: bool) -> str | None:
+def _strangeness(member: Member, usual: Extents, told: str, common_modules: bool) -> str | None:
     """Say why a member does not belong to the others, or None where it does."""
     own = _extents(member.form)
     differing = [name for name in own if name in usual and own[name] != usual[name]]
     if differing or not own.keys() & usual.keys():
-        return f"{_told(own)}, unlike most of the {count} adapters: {_told(usual)}"
+        return f"{_told(own)}, unlike {told} adapters: {_told(usual)}"
     lacking, beside = usual.keys() - own.keys(), own.keys() - usual.keys()
     if common_modules or not (lacking or beside):
         return None

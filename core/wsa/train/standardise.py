@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wsa.errors import PluginFailure
+from wsa.errors import NothingVaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,13 +40,13 @@ class Standard:
 def fit(features: Tensor) -> Standard:
     """Measure the columns of [n, D] training features.
 
-    Raises PluginFailure where nothing varies: there is nothing to learn from.
+    Raises NothingVaries where there is nothing to learn from.
     """
     parts = [_moments(block.double()) for block in torch.split(features, BLOCK, dim=1)]
     mean, std, size = (torch.cat(column) for column in zip(*parts, strict=True))
     kept = torch.nonzero(std > CONSTANT * size).flatten()
     if not len(kept):
-        raise PluginFailure(
+        raise NothingVaries(
             f"a classifier needs a feature that varies; all {features.shape[1]} columns are "
             f"constant over the {len(features)} training adapters; choose another representation"
         )
