@@ -19,7 +19,7 @@ from wsa.case import YARDSTICKS, Answer
 from wsa.errors import need
 
 # The truth, in float64, is computed for so many adapters, spread over all of them.
-SAMPLE = 8
+SAMPLE = 16
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
 # What others are measured against needs a steadier median than what is measured.
 LEAST_OF_YARDSTICK = 7

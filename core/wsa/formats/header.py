@@ -26,7 +26,7 @@ from wsa.storage import digest
 PREFIX = 8
 # Metadata of sd-scripts lists every tag of the training set and may reach megabytes.
 LONGEST_HEADER = 16 << 20
-# JSON of this size that is no header would become 25 MB of Python objects at most; a larger one
+# JSON of this size that is no header became 32 MB of Python objects (lists in lists); a larger one
 # is first held to the format by safetensors' own parser, which builds none.
 TRUSTED_HEADER = 1 << 20
 # Texts in a larger one: 100,000 tensors have five each, and take 200 MB until they are described.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -69,8 +70,7 @@ class FilePopulation(Population):
 
     def head(self, count: int) -> FilePopulation:
         """Return the first adapters only."""
-        found = FilePopulation.__new__(FilePopulation)
-        found.__dict__.update(self.__dict__)
+        found = copy(self)
         found.members, found.labels = self.members[:count], self.labels.slice(0, count)
         kept = [group for group in self.groups if group.stop <= count]
         beyond = [group for group in self.groups if group.stop > count][:1]

@@ -42,7 +42,7 @@ def open_population(name: str, reading: Reading = EVERYTHING) -> Population:
 
 def _holds_files(path: Path) -> bool:
     if path.is_file():
-        return path.suffix in (SAFE, *PICKLES)
+        return path.suffix.lower() in (SAFE, *PICKLES)
     if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
         return False
     found, refused = find_files(path)
