@@ -126,7 +126,7 @@ class Packing:
         done = sum(stop - start for start, stop in spans if found[start, stop])
         with progress("pack", self.population.count, "adapters", done) as bar:
             for span, loaded in zip(missing, ahead(self.population.load, missing), strict=True):
-                found[span] = self._write(span, *loaded)
+                found[span] = self._write(span, loaded.flat, loaded.scale)
                 bar.advance(span[1] - span[0])
         return [shard for shard in found.values() if shard is not None], len(missing)
 
