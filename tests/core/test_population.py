@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.conftest import MODULES, MakeDataset, lora_columns
 
-from wsa.errors import EnvironmentProblem, WsaError
+from wsa.errors import WsaError
 from wsa.population.population import Population
 from wsa.population.reading import Reading
 from wsa.population.source import open_population
@@ -140,9 +140,9 @@ def test_names_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
         open_population(str(tmp_path))
 
 
-def test_a_hub_id_without_network_is_a_problem_of_the_environment() -> None:
-    with pytest.raises(EnvironmentProblem, match="cannot load 'someone/something' from the hub"):
-        open_population("someone/something")
+def test_labels_from_files_are_refused_where_there_are_none(make_dataset: MakeDataset) -> None:
+    with pytest.raises(WsaError, match=r"--label-from reads labels of .* is a table"):
+        open_population(str(make_dataset(n=3)), Reading(label_from="folder"))
 
 
 def test_an_empty_set_or_split_is_one_line(tmp_path: Path) -> None:

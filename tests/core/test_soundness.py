@@ -82,6 +82,28 @@ def test_copies_are_told_and_dropped_where_asked(
     assert sum(fewer.values()) == 40
 
 
+def test_all_copies_are_in_the_results_with_the_labels_that_differ(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_diffusers(tmp_path / "adapters/b/copy.safetensors", seed=1)
+    for name in ("a/x", "b/x"):
+        write_diffusers(tmp_path / f"adapters/{name}.safetensors", seed=0)
+    population = experiment.run(configure(dedupe=True)).results["population"]
+    assert population["duplicates"] == 3
+    first, second = population["duplicate_groups"]
+    assert first["adapters"] == [f"{name}.safetensors" for name in ("a/0", "a/x", "b/x")]
+    assert first["dropped"] == first["adapters"][1:]
+    assert first["labels"] == {"category_label": ["a", "a", "b"]}
+    assert second["adapters"] == ["b/1.safetensors", "b/copy.safetensors"]
+    assert second["labels"] == {}
+    assert {each["part"] for each in (first, second)} <= {"train", "val", "test"}
+    told = capsys.readouterr().err
+    assert "3 adapters copy another one's weights, in 2 groups, (a/x.safetensors those of" in told
+    assert "equal weights have different labels 'category_label' in 1 groups (a/0.safeten" in told
+    again = experiment.run(configure()).results["population"]
+    assert [each["dropped"] for each in again["duplicate_groups"]] == [[], []]
+
+
 def test_the_first_of_equal_adapters_is_kept() -> None:
     assert firsts(["a", "b", "a", "c", "b"]).tolist() == [True, True, False, True, False]
 

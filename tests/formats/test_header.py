@@ -57,8 +57,11 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     "header larger than the file": (raw(b"{}", length=3), "claims 3 bytes, the file has 10"),
     "header of 2^64 - 1 bytes": (raw(b"{}", length=2**64 - 1), "claims 18446744073709551615"),
     "header shorter than its JSON": (raw(pair(), ONE, 20), "is not the JSON it must be"),
-    "data cut": (raw(pair(), ONE[:3]), "describes 72 bytes, the file has 71; it is cut?"),
-    "data too long": (raw(pair(), ONE + b"x"), "describes 72 bytes, the file has 73; it is cut?"),
+    "data cut": (raw(pair(), ONE[:3]), "describes 72 bytes, the file has 71: it is cut, 1 bytes"),
+    "data too long": (
+        raw(pair(), ONE + b"x"),
+        "the file has 73: 1 bytes lie behind",
+    ),
     "no object": (raw(b"[1]"), "its header is a list; needed a JSON object"),
     "not UTF-8": (raw(b'{"\xff\xfe":1}'), "is not the JSON it must be: UnicodeDecodeError"),
     "half a character": (raw(b'{"\\ud800":' + ENTRY + b"}", ONE), "a text that is no text"),

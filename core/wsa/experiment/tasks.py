@@ -53,7 +53,7 @@ def run(config: RunConfig | None = None, *, representations: Given = (), **knobs
     with folder.opened(config.decisive(), config.restart):
         started = time.monotonic()
         prepared.extraction.ensure()
-        settle(prepared.extraction, config)
+        settle(prepared.extraction, config, prepared.labels)
         refuse_failures(config, prepared.extraction)
         say(prepared.extraction.account())
         folder.record("features", account=prepared.extraction.account())

@@ -95,9 +95,7 @@ class HeaderReader:
             _refuse_crowd(text)
             _prove(path)
         header = self.parse(text)
-        if header.data_start + header.structure.data_bytes != size:
-            needed = header.data_start + header.structure.data_bytes
-            raise BadFile(f"its header describes {needed} bytes, the file has {size}; it is cut?")
+        _refuse_other_size(header.data_start + header.structure.data_bytes, size)
         return header
 
     def parse(self, text: bytes) -> Header:
@@ -113,6 +111,19 @@ class HeaderReader:
         if metadata is None:
             metadata = json.loads(text).get(METADATA, {})
         return Header(structure, _checked_metadata(metadata), PREFIX + len(text), digest(text))
+
+
+def _refuse_other_size(needed: int, size: int) -> None:
+    if size < needed:
+        raise BadFile(
+            f"its header describes {needed} bytes, the file has {size}: it is cut, {needed - size} "
+            f"bytes are missing"
+        )
+    if size > needed:
+        raise BadFile(
+            f"its header describes {needed} bytes, the file has {size}: {size - needed} bytes lie "
+            f"behind the last tensor"
+        )
 
 
 def refuse_irregular(path: Path) -> None:

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import datasets
+import huggingface_hub
+import pytest
+from tests.conftest import MakeDataset, lora_columns
+
+from wsa.errors import EnvironmentProblem, WsaError
+from wsa.population import hub
+from wsa.population.source import open_population
+
+
+def test_a_hub_id_without_network_is_a_problem_of_the_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = "no folder 'someone/something' is here, and the hub cannot be reached"
+    with pytest.raises(EnvironmentProblem, match=told):
+        open_population("someone/something")
+    assert "asking the hub for data set 'someone/something'" in capsys.readouterr().err
+
+
+def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "HUB_SECONDS", 0.2)
+
+    def wait(*_: object, **__: object) -> None:
+        time.sleep(5)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", wait)
+    started = time.monotonic()
+    with pytest.raises(EnvironmentProblem, match=r"TimeoutError: no answer within 0\.2 s"):
+        open_population("someone/something")
+    assert time.monotonic() - started < 3
+    assert not datasets.config.HF_HUB_OFFLINE or huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_a_name_that_the_hub_does_not_know_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WsaError, match="no folder 'a--b/c' is here, and the hub has no such data"):
+        open_population("a--b/c")
+
+
+def test_a_mistyped_name_in_a_folder_that_exists_asks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WsaError, match="no data set 'runs/adaptors': needed one of digits"):
+        open_population("runs/adaptors")
+    assert "hub" not in capsys.readouterr().err
+
+
+def test_a_local_table_asks_no_server(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def refuse(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror(-3, "no network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    # as it is without the environment that tests run in
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
+    datasets.Dataset.from_dict(lora_columns(3, 1, 2, 0)).to_parquet(str(tmp_path / "x.parquet"))
+    assert open_population(str(tmp_path / "x.parquet")).count == 3
+    assert open_population(str(make_dataset(n=3))).count == 3
+    assert not asked
