@@ -57,6 +57,9 @@ HEADERS: dict[str, tuple[bytes, str]] = {
     "header larger than the file": (raw(b"{}", length=3), "claims 3 bytes, the file has 10"),
     "header of 2^64 - 1 bytes": (raw(b"{}", length=2**64 - 1), "claims 18446744073709551615"),
     "header shorter than its JSON": (raw(pair(), ONE, 20), "is not the JSON it must be"),
+    "a pointer": (b"version https://git-lfs", "it is a pointer of Git LFS; `git lfs pull` puts"),
+    "a page": (b"<html>\n<head>404", "it is a text that begins with '<html>\\n<', no safetensors"),
+    "a zip": (b"PK\3\4" + bytes(40), "it is a zip, as torch.save writes, under another name"),
     "data cut": (raw(pair(), ONE[:3]), "describes 72 bytes, the file has 71: it is cut, 1 bytes"),
     "data too long": (
         raw(pair(), ONE + b"x"),

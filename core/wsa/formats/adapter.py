@@ -183,7 +183,10 @@ def _modules(
     alpha = tensors.pop(ALPHA, None)
     kind = _kind(stem, context.family, tensors)
     _refuse_types(stem, tensors)
-    extent = kind.extent({role: each.shape for role, each in tensors.items()})
+    try:
+        extent = kind.extent({role: each.shape for role, each in tensors.items()})
+    except BadFile as problem:
+        raise BadModule(f"module {quoted(stem)}: {problem}") from problem
     scale = _scale(stem, extent.rank, roles.get(ALPHA), alpha, context.configs)
     keys = tuple((role, roles[role]) for role in tensors)
     naming, shape = _naming(context.family, stem), (extent.rows, extent.cols)

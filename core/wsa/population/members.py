@@ -155,9 +155,11 @@ def _strangeness(member: Member, usual: Extents, told: str, common_modules: bool
     own = _extents(member.form)
     differing = [name for name in own if name in usual and own[name] != usual[name]]
     if differing:
-        return f"{_told(own)}, unlike {told} adapters: {_told(usual)}"
+        name = differing[0]
+        return f"{_told(own, name)}, unlike {told} adapters: {_told(usual, name)}"
     if not own.keys() & usual.keys():
-        return f"{_told(own)}; none of its modules is one of {told} adapters: {_told(usual)}"
+        lost = f"none of its modules is one of {told} adapters"
+        return f"{_told(own, next(iter(own)))}; {lost}: {_told(usual, next(iter(usual)))}"
     lacking, beside = usual.keys() - own.keys(), own.keys() - usual.keys()
     if common_modules or not (lacking or beside):
         return None
@@ -165,10 +167,11 @@ def _strangeness(member: Member, usual: Extents, told: str, common_modules: bool
     return f"it {what} of the modules that most adapters have; --common-modules takes what all have"
 
 
-def _told(extents: Extents) -> str:
-    guess = base_model({name: each[:2] for name, each in extents.items()}, {})
-    name, (rows, cols, _) = next(iter(extents.items()))
-    return f"base model {guess.name} ({quoted(name)} is {rows} x {cols})"
+def _told(extents: Extents, name: str) -> str:
+    guess = base_model({module: each[:2] for module, each in extents.items()}, {})
+    rows, cols, dense = extents[name]
+    what = f"{rows} x {cols}{', a plain matrix' if dense else ''}"
+    return f"base model {guess.name} ({quoted(name)} is {what})"
 
 
 def _sharing(members: list[Member]) -> tuple[list[Member], list[Refused]]:
