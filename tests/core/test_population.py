@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from tests.conftest import MODULES, MakeDataset, lora_columns
 
-from wsa.errors import WsaError
+from wsa.errors import EnvironmentProblem, WsaError
 from wsa.population.population import Population
 from wsa.population.reading import Reading
 from wsa.population.source import open_population
@@ -138,6 +139,16 @@ def test_names_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
         open_population("nothing")
     with pytest.raises(WsaError, match="is no population"):
         open_population(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_entered_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(EnvironmentProblem, match="needed the right to list and enter it"):
+        open_population(str(tmp_path))
+    with pytest.raises(EnvironmentProblem, match="cannot be reached: File name too long"):
+        open_population("x" * 5000)
 
 
 def test_labels_from_files_are_refused_where_there_are_none(make_dataset: MakeDataset) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsa import zoo
-from wsa.errors import WsaError, cause
+from wsa.errors import EnvironmentProblem, WsaError, cause
 from wsa.population.assembly import file_population
 from wsa.population.discovery import PICKLES, SAFE, Listing, find_files
 from wsa.population.hub import from_hub, load
@@ -34,6 +35,7 @@ def open_population(name: str, reading: Reading = EVERYTHING) -> Population:
     Reads headers, a manifest, or the first row of a table. Raises WsaError for anything else.
     """
     path = Path(name).expanduser()
+    _refuse_unreachable(path)
     if is_packed(path):
         if reading.label_from is not None:
             raise _only_files(name, "a packed store")
@@ -44,6 +46,15 @@ def open_population(name: str, reading: Reading = EVERYTHING) -> Population:
     if reading.label_from is not None:
         raise _only_files(name, "a table")
     return table_population(open_dataset(name), name, reading.limit, reading.num_workers)
+
+
+def _refuse_unreachable(path: Path) -> None:
+    try:
+        locked = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+    except OSError as problem:
+        raise EnvironmentProblem(f"{path} cannot be reached: {problem.strerror}") from problem
+    if locked:
+        raise EnvironmentProblem(f"{path} cannot be read: needed the right to list and enter it")
 
 
 def _adapter_files(path: Path) -> Listing | None:
