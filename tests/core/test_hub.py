@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -37,7 +39,7 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     assert not datasets.config.HF_HUB_OFFLINE or huggingface_hub.constants.HF_HUB_OFFLINE
 
 
-def test_a_name_that_the_hub_does_not_know_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_the_hub_does_not_know_is_a_mistake() -> None:
     with pytest.raises(WsaError, match="no folder 'a--b/c' is here, and the hub has no such data"):
         open_population("a--b/c")
 
@@ -50,6 +52,24 @@ def test_a_mistyped_name_in_a_folder_that_exists_asks_nobody(
     with pytest.raises(WsaError, match="no data set 'runs/adaptors': needed one of digits"):
         open_population("runs/adaptors")
     assert "hub" not in capsys.readouterr().err
+
+
+def test_a_copy_loaded_before_is_used_where_nobody_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = lora_columns(3, 1, 2, 0)
+    datasets.Dataset.from_dict(columns).to_parquet(str(tmp_path / "x.parquet"))
+    assert open_population(str(tmp_path / "x.parquet")).count == 3
+    # what `datasets` keeps of a table is what it keeps of a hub's data set, under another name
+    (kept,) = (tmp_path / "hf" / "parquet").glob("*/*/*/")
+    copy = tmp_path / "hf" / "someone___something" / "default" / "0.0.0" / ("a" * 40)
+    shutil.copytree(kept, copy)
+    (copy / "parquet-train.arrow").rename(copy / "something-train.arrow")
+    told = json.loads((copy / "dataset_info.json").read_text()) | {"dataset_name": "something"}
+    (copy / "dataset_info.json").write_text(json.dumps(told))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    assert open_population("someone/something").count == 3
+    assert not datasets.config.HF_HUB_OFFLINE
 
 
 def test_a_local_table_asks_no_server(
