@@ -56,14 +56,16 @@ def duplicate_groups(
 ) -> list[dict[str, Any]]:
     """Return every group of adapters with equal weights: who is in it, kept, dropped, and where.
 
-    `part` is the side of the first split that all kept ones are on, None where none is used;
+    The first split says: `part` is the side that all kept ones are on, None where none is used.
     `labels` holds the labels that differ, one value an adapter.
     """
     names = extraction.population.identifiers
     return [
         {
             "adapters": [names[row].as_py() for row in rows],
-            "dropped": [names[row].as_py() for row in rows[1:]] if config.dedupe else [],
+            "dropped": [names[row].as_py() for row in _unused(split, rows)]
+            if config.dedupe
+            else [],
             "part": next(_parts(split, rows), None),
             "labels": _differing(labels, rows),
         }
@@ -73,6 +75,10 @@ def duplicate_groups(
 
 def _parts(split: Split, rows: Sequence[int]) -> Iterator[str]:
     return (PARTS[part] for part in split.assignment[rows].tolist() if part >= 0)
+
+
+def _unused(split: Split, rows: Sequence[int]) -> list[int]:
+    return [row for row in rows if split.assignment[row] < 0]
 
 
 def _differing(labels: Mapping[str, Labels], rows: Sequence[int]) -> dict[str, list[str | None]]:

@@ -40,14 +40,15 @@ def settle(
     tell_copies(extraction, config, labels)
 
 
-def usable(extraction: Extraction, config: RunConfig) -> np.ndarray:
-    """Return which adapters may be trained on or tested, whatever their labels, [N] bool."""
-    sound = extraction.valid()
-    return sound & firsts(extraction.digests()) if config.dedupe else sound
+def usable(extraction: Extraction, config: RunConfig, known: np.ndarray) -> np.ndarray:
+    """Return which of the adapters that have a label may be trained on or tested, [N] bool."""
+    sound: np.ndarray = extraction.valid() & known
+    return sound & firsts(extraction.digests(), sound) if config.dedupe else sound
 
 
-def firsts(digests: list[str]) -> np.ndarray:
-    """Return which adapters are the first of those with equal weights, [N] bool."""
+def firsts(digests: list[str], among: np.ndarray) -> np.ndarray:
+    """Return which of some adapters are the first of those with equal weights, [N] bool."""
+    first = {digests[row]: row for row in among.nonzero()[0].tolist()[::-1]}
     found = np.zeros(len(digests), dtype=bool)
-    found[list({digest: row for row, digest in reversed(list(enumerate(digests)))}.values())] = True
+    found[list(first.values())] = True
     return found
