@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import time
 from pathlib import Path
 
@@ -75,13 +74,13 @@ def test_a_copy_loaded_before_is_used_where_nobody_answers(
 def test_a_local_table_asks_no_server(
     make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
+    asked: list[str] = []
 
-    def refuse(host: object, *_: object, **__: object) -> None:
-        asked.append(host)
-        raise socket.gaierror(-3, "no network")
+    def refuse() -> None:
+        asked.append("a session")
+        raise OSError("no network")
 
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(datasets.load, "get_session", refuse)
     # as it is without the environment that tests run in
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
