@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import datasets
 import huggingface_hub
@@ -67,8 +68,16 @@ def test_a_copy_loaded_before_is_used_where_nobody_answers(
     told = json.loads((copy / "dataset_info.json").read_text()) | {"dataset_name": "something"}
     (copy / "dataset_info.json").write_text(json.dumps(told))
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    seen, load = [], hub.load
+
+    def watched(builder: str) -> Any:
+        seen.append(datasets.config.HF_HUB_OFFLINE)
+        return load(builder)
+
+    monkeypatch.setattr(hub, "load", watched)
     assert open_population("someone/something").count == 3
-    assert not datasets.config.HF_HUB_OFFLINE
+    # without the network for that one call alone
+    assert [*seen, datasets.config.HF_HUB_OFFLINE] == [True, False]
 
 
 def test_a_local_table_asks_no_server(
