@@ -40,7 +40,7 @@ from wsa.population.manifest import (
 )
 from wsa.population.population import Group, Population, Span, ahead
 from wsa.population.shard_file import find_shard, write_shard
-from wsa.progress import progress
+from wsa.progress import progress, say
 from wsa.storage import (
     PARTIAL,
     canonical_digest,
@@ -134,7 +134,11 @@ class Packing:
         # nothing tells whether a source in memory is as it was
         if not self.population.state(*span):
             return None
-        return find_shard(self._path(span), span[1] - span[0], self._group(span))
+        path = self._path(span)
+        found = find_shard(path, span[1] - span[0], self._group(span))
+        if found is None and path.exists():
+            say(f"{path} is damaged: it is written again")
+        return found
 
     def _write(self, span: Span, flat: Tensor, scale: Tensor) -> StoredShard:
         converted = flat.to(self._group(span).dtype)
