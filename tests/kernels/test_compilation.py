@@ -142,7 +142,7 @@ def test_compiled_operations_agree_with_their_references_in_two_shapes(
 
 
 def test_shapes_have_code_of_their_own_so_that_no_recompile_limit_is_reached() -> None:
-    forms: list[Any] = [compilation._compile(double) for _ in range(2)]
+    forms: list[Any] = [compilation.one_form(double) for _ in range(2)]
     first, second = (form._torchdynamo_orig_callable.__code__ for form in forms)
     assert first is not second
     assert compilation.compiled(double) is compilation.compiled(double)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wsa.errors import differences
 from wsa.train import Outcome, Run, Split, TrainConfig, train
-from wsa.train.conditions import STEPS_WORTH_COMPILING, compiles, precision
+from wsa.train.conditions import open_to_compiling, precision
 
 Planted = Callable[..., tuple[Tensor, Tensor]]
 PlainSplit = Callable[..., Split]
@@ -53,13 +53,11 @@ def test_a_compiled_step_trains_as_an_eager_one(learn: Compile) -> None:
         torch.testing.assert_close(compiled.weights[name], value, rtol=1e-3, atol=1e-3)
 
 
-def test_compiling_is_for_long_trainings_on_cuda_unless_asked_for() -> None:
+def test_a_measurement_decides_on_compiling_on_cuda_only_and_unless_it_was_asked_for() -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert not compiles(None, cpu, 10**9)
-    assert not compiles(None, cuda, STEPS_WORTH_COMPILING - 1)
-    assert compiles(None, cuda, STEPS_WORTH_COMPILING)
-    assert compiles(True, cpu, 1)
-    assert not compiles(False, cuda, 10**9)
+    assert open_to_compiling(None, cuda)
+    assert not any(open_to_compiling(wish, cuda) for wish in (True, False))
+    assert not any(open_to_compiling(wish, cpu) for wish in (None, True, False))
 
 
 def test_precision_is_full_on_the_cpu_and_half_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
