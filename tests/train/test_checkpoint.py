@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.train.accelerators import stand_in
 from torch import Tensor
 
 from wsa.storage import unseal
@@ -187,7 +188,7 @@ def test_the_checkpoint_of_another_job_is_discarded_in_one_line(
     assert found == bytes_of(job(path=None, **CHANGES[change]))
 
 
-@pytest.mark.parametrize("field", ["torch", "device", "threads", "amp", "compile"])
+@pytest.mark.parametrize("field", ["torch", "device", "threads", "amp", "compile", "graph"])
 def test_a_changed_condition_is_told_once_and_stays_in_the_result(
     job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
@@ -202,6 +203,29 @@ def test_a_changed_condition_is_told_once_and_stays_in_the_result(
     outcome = job()
     assert not outcome.exact_resume
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kills", [[1], [4, 5]], ids=str)
+def test_a_killed_training_of_recorded_steps_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch, kills: list[int]
+) -> None:
+    stand_in(monkeypatch)
+    whole = bytes_of(job(path=None))
+    for kill in kills:
+        with pytest.raises(Killed):
+            job(kill)
+    assert bytes_of(job()) == whole
+
+
+def test_a_graph_is_a_condition_and_not_another_job(
+    job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        stand_in(patched)
+        with pytest.raises(Killed):
+            job(3)
+    assert not job().exact_resume
+    assert "under other conditions (graph: True -> None)" in capsys.readouterr().err
 
 
 def test_precision_is_a_condition_and_not_another_job(

@@ -95,6 +95,11 @@ def seconds(work: Work, times: int, device: torch.device) -> float:
     return (time.perf_counter() - started) / times
 
 
+def pinned(numbers: int) -> Tensor:
+    """Return float32 zeros in memory of the host that a device copies from by itself."""
+    return torch.zeros(numbers, pin_memory=True)
+
+
 class Lane:
     """A way from the host to a device: two pairs of buffers by turns, copies on their own stream.
 
@@ -103,14 +108,13 @@ class Lane:
 
     def __init__(self, numbers: int, device: torch.device) -> None:
         self.device, self.turn = device, 0
-        pinned = records(device)
-        self.host = [torch.zeros(numbers, pin_memory=pinned) for _ in range(2)]
+        self.host = [pinned(numbers) if records(device) else torch.zeros(numbers) for _ in range(2)]
         self.there = [torch.zeros(numbers, device=device) for _ in range(2)]
-        self.stream = cuda.Stream(device) if pinned else None
-        if self.stream is not None:
+        self.stream = None
+        if records(device):
+            self.stream = cuda.Stream(device)
             self.stream.wait_stream(cuda.current_stream(device))  # for the zeros
-        self.copied = [cuda.Event() if pinned else None for _ in range(2)]
-        self.used = [cuda.Event() if pinned else None for _ in range(2)]
+            self.copied, self.used = ([cuda.Event() for _ in range(2)] for _ in range(2))
 
     def bring(self, gather: Callable[[Tensor], None], out: Tensor) -> None:
         """Let `gather` fill a buffer of `out`'s shape on the host, and bring it into `out`."""
@@ -118,11 +122,11 @@ class Lane:
         host, there = (
             each[turn][: out.numel()].view(out.shape) for each in (self.host, self.there)
         )
-        copied, used = self.copied[turn], self.used[turn]
-        if self.stream is None or copied is None or used is None:
+        if self.stream is None:
             gather(host)
             out.copy_(there.copy_(host))
             return
+        copied, used = self.copied[turn], self.used[turn]
         # the host's buffer is free once its last copy, two batches ago, has left it
         copied.synchronize()
         gather(host)
