@@ -50,20 +50,23 @@ def test_a_capture_lies_between_begin_and_end_in_the_pool(cuda: StandIn) -> None
     assert cuda.told == ["capture in a pool", "work", "captured"]
 
 
-def test_a_refusal_is_told_and_a_want_of_memory_is_not_taken_for_one(
-    cuda: StandIn, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "problem",
+    [
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+    ids=type,
+)
+def test_a_refusal_is_told_with_its_reason(
+    cuda: StandIn, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
-    def refuse(problem: Exception) -> None:
-        def refused(*_: object) -> None:
-            raise problem
+    def refuse(*_: object) -> None:
+        raise problem
 
-        monkeypatch.setattr(accelerator, "capture", refused)
+    monkeypatch.setattr(accelerator, "capture", refuse)
+    with pytest.raises(NotRecorded, match=str(problem)):
         accelerator.recorded({1: lambda: None}, [])
-
-    with pytest.raises(NotRecorded, match="operation not permitted when stream is capturing"):
-        refuse(RuntimeError("CUDA error: operation not permitted when stream is capturing"))
-    with pytest.raises(torch.OutOfMemoryError):
-        refuse(torch.OutOfMemoryError("CUDA out of memory"))
 
 
 def test_what_torch_holds_in_reserve_counts_as_free(cuda: StandIn) -> None:

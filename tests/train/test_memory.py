@@ -12,6 +12,7 @@ from torch import Tensor
 from wsa.errors import EnvironmentProblem
 from wsa.train import Goal, Outcome, Run, Split, TrainConfig, train
 from wsa.train.memory import halved, needed_bytes, out_of_memory
+from wsa.train.parts import arrange
 from wsa.train.sitting import Job
 from wsa.train.step import Step
 
@@ -147,3 +148,30 @@ def test_features_that_a_device_has_no_room_for_stay_on_the_host(
     for free, streamed in ((needed, True), (2 * needed, False)):
         monkeypatch.setattr("wsa.train.accelerator.free_bytes", lambda device, free=free: free)
         assert Job(features, labels, *given).stream is streamed
+
+
+def test_features_that_a_device_refuses_stay_on_the_host(
+    learn: Learn,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wanted = learn(16)
+    with monkeypatch.context() as patched:
+        stand_in(patched)
+        patched.setattr(Job, "__post_init__", lambda job: setattr(job, "stream", False))
+        refusals = [CUDA_REFUSAL]
+
+        def placed(*given: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return arrange(*given)
+
+        patched.setattr("wsa.train.sitting.arrange", placed)
+        patched.setattr("wsa.train.accelerator.release_memory", lambda device: None)
+        found = learn(16)
+    assert found.runs == wanted.runs
+    assert found.conditions["stream"]
+    assert "batch_size" not in found.conditions
+    assert capsys.readouterr().err.splitlines() == [
+        "out of memory for the features; they stay on the host, and batches travel"
+    ]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wsa.errors import cause
-from wsa.train.memory import out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +58,7 @@ def recorded(works: Mapping[int, Work], draws: Sequence[torch.Generator]) -> dic
             capture(graph, pool, work)
             replays[name] = graph.replay
     except RuntimeError as problem:
-        if out_of_memory(problem):
-            raise
+        # for want of memory too: the warm-up has shown that a plain step has enough
         raise NotRecorded(cause(problem)) from problem
     return replays
 

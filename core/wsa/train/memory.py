@@ -45,10 +45,10 @@ def halved(batch: int) -> int:
 def needed_bytes(features: Tensor, runs: int, outputs: int, config: TrainConfig) -> int:
     """Estimate what [N, D] features and the training of S runs take on a device.
 
-    The features count twice: as they come, and standardised.
+    The features count twice, as they come and standardised, or once where they lie there already.
     """
     width, hidden = features.shape[1], config.hidden_dim
     weights = width * hidden + hidden * (hidden // 2) + hidden // 2 * outputs
     values = config.batch_size * (width + VALUE_COPIES * (hidden + hidden // 2))
-    each = features.element_size()
-    return 2 * features.nbytes + each * runs * (WEIGHT_COPIES * weights + values)
+    each, copies = features.element_size(), 1 if features.is_cuda else 2
+    return copies * features.nbytes + each * runs * (WEIGHT_COPIES * weights + values)

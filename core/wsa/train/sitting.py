@@ -62,6 +62,12 @@ class Job:
         labels = self.labels.to(self.device)
         return arrange(features, labels, self.split, self.runs, self.columns)
 
+    def keep_on_host(self) -> bool:
+        """Let features stream that were refused a place on the device; tell whether that is new."""
+        new = accelerator.records(self.device) and not self.stream and "arranged" not in vars(self)
+        self.stream |= new
+        return new
+
     def trainer(self, batch: int, compiled: bool) -> Trainer:
         """Return a training at its beginning."""
         config = replace(self.config, batch_size=batch, compile=compiled, stream=self.stream)
@@ -144,10 +150,13 @@ class Sitting:
 
     def _lower(self) -> None:
         """Begin anew with half the batch: then all is as if that had been asked for."""
-        batch, self.batch = self.batch, halved(self.batch)
         self.exact, self.before = True, None
-        say(f"out of memory in batches of {batch}; the task starts anew in batches of {self.batch}")
         accelerator.release_memory(self.job.device)
+        if self.job.keep_on_host():
+            say("out of memory for the features; they stay on the host, and batches travel")
+            return
+        batch, self.batch = self.batch, halved(self.batch)
+        say(f"out of memory in batches of {batch}; the task starts anew in batches of {self.batch}")
 
     def _finish(self, trainer: Trainer, on_epoch: OnEpoch | None) -> None:
         """Train until every run has stopped."""
