@@ -13,7 +13,7 @@ from tests.train.accelerators import stand_in
 from torch import Tensor
 
 from wsa.storage import unseal
-from wsa.train import REGRESSION, Goal, Outcome, Run, Split, TrainConfig, train
+from wsa.train import REGRESSION, Goal, Outcome, Run, Split, TrainConfig, compiling, train
 from wsa.train.conditions import conditions
 from wsa.train.trainer import Trainer
 
@@ -215,6 +215,24 @@ def test_a_killed_training_of_recorded_steps_ends_in_the_same_bytes(
         with pytest.raises(Killed):
             job(kill)
     assert bytes_of(job()) == whole
+
+
+@pytest.mark.parametrize("amp", [None, True])
+def test_a_killed_training_with_columns_that_pad_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch, amp: bool | None
+) -> None:
+    # what a compiled step pads and keeps, without the compiler: the soak test has that
+    monkeypatch.setattr(compiling.forms, "call", compiling.packed_loss)
+    config = TrainConfig(
+        hidden_dim=16, batch_size=16, patience=4, max_epochs=12, checkpoint_seconds=0, compile=True
+    )
+    config = replace(config, amp=amp)
+    whole = job(path=None, config=config)
+    assert whole.conditions["padded_columns"] == 16
+    for kill in (1, 6):
+        with pytest.raises(Killed):
+            job(kill, config=config)
+    assert bytes_of(job(config=config)) == bytes_of(whole)
 
 
 def test_a_graph_is_a_condition_and_not_another_job(
