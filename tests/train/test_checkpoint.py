@@ -235,6 +235,21 @@ def test_a_killed_training_with_columns_that_pad_ends_in_the_same_bytes(
     assert bytes_of(job(config=config)) == bytes_of(whole)
 
 
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_killed_training_with_scaled_gradients_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch, graph: bool
+) -> None:
+    monkeypatch.setattr("wsa.train.trainer.precision", lambda amp, device: torch.float16)
+    if graph:
+        stand_in(monkeypatch)
+    whole = bytes_of(job(path=None))
+    for kill in (1, 5):
+        with pytest.raises(Killed):
+            job(kill)
+    assert "'amp': 'float16'" in whole[0]
+    assert bytes_of(job()) == whole
+
+
 def test_a_graph_is_a_condition_and_not_another_job(
     job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

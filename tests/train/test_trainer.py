@@ -124,11 +124,12 @@ def same_bytes(one: Trainer, other: Trainer) -> bool:
 
 # 48 training adapters: two sizes of batches, 10 and 9, or one
 @pytest.mark.parametrize("batch", [10, 16])
-@pytest.mark.parametrize("amp", [None, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_steps_that_were_recorded_train_to_the_same_bytes(
-    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, batch: int, amp: bool | None
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, batch: int, dtype: torch.dtype
 ) -> None:
-    knobs = {"signal": 0.3, "batch_size": batch, "amp": amp, "patience": 8}
+    monkeypatch.setattr("wsa.train.trainer.precision", lambda amp, device: dtype)
+    knobs = {"signal": 0.3, "batch_size": batch, "patience": 8}
     plain = run_to_the_end(make_trainer(Run(0), Run(1), **knobs))
     cuda = stand_in(monkeypatch)
     recorded = run_to_the_end(make_trainer(Run(0), Run(1), **knobs))
