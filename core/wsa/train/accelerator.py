@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,7 +37,9 @@ def warm_up(work: Work, device: torch.device) -> None:
     """Run work a few times on a stream of its own, for which the present one waits."""
     stream = cuda.Stream(device)
     stream.wait_stream(cuda.current_stream(device))
-    with cuda.stream(stream):
+    with cuda.stream(stream), warnings.catch_warnings():
+        # an optimiser that can be recorded says so of every step that is not
+        warnings.filterwarnings("ignore", message=".*capturable=True")
         for _ in range(WARM_UPS):
             work()
     cuda.current_stream(device).wait_stream(stream)

@@ -41,13 +41,14 @@ class Step:
         self.device = model.bias.device
         # Elementwise on [S, ...], so exactly S independent AdamWs. Fused reads and writes each
         # number once: 9 ms for 20 M parameters on one thread, foreach 64 ms. Only a capturable one
-        # can be recorded as a graph.
+        # can be recorded as a graph, and torch warns of one that is not.
+        self.capturable = self.device.type == "cuda" and config.graph is not False
         self.optimiser = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
             weight_decay=config.weight_decay,
             fused=True,
-            capturable=self.device.type == "cuda",
+            capturable=self.capturable,
         )
         self.scaler = self._scaler()
 
@@ -122,10 +123,16 @@ class Step:
                 value.copy_(before[name]) if name in before else value.zero_()
         self.scaler.load_state_dict(scale)
 
-    def renew_scaler(self) -> None:
-        """Take a scaler of the same scale that knows of no step half taken."""
+    def give_up_graph(self) -> None:
+        """Go on without a graph, with a scaler that knows of no step half taken."""
+        self._make_capturable(False)
         scale, self.scaler = self.scaler.state_dict(), self._scaler()
         self.scaler.load_state_dict(scale)
+
+    def _make_capturable(self, capturable: bool) -> None:
+        self.capturable = capturable
+        for group in self.optimiser.param_groups:
+            group["capturable"] = capturable
 
     def state(self) -> dict[str, Any]:
         """Return parameters, BatchNorm statistics, moments and scale."""
@@ -139,8 +146,7 @@ class Step:
         """Go on from the state of an earlier sitting, which may have padded other columns."""
         self.model.take(self.model.widened(state["model"]))
         self.optimiser.load_state_dict(self._moments(state["optimiser"], self.model.widened))
-        for group in self.optimiser.param_groups:
-            group["capturable"] = self.device.type == "cuda"
+        self._make_capturable(self.capturable)  # the last sitting may have had another device
         self.scaler.load_state_dict(state["scaler"])
 
     def _moments(self, found: dict[str, Any], sized: Sized) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Trainer:
             return accelerator.recorded(plain, self.draws)
         except accelerator.NotRecorded as problem:
             self.graph = False
-            self.step.renew_scaler()
+            self.step.give_up_graph()
             self.draws = [torch.Generator(self.device) for _ in self.held]
             self.step.warnings.append(f"no CUDA graph, trained step by step: {problem}")
             return dict(plain)
