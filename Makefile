@@ -40,7 +40,7 @@ soak: .venv/dev
 gpu-check:
 	$(PYTHON) -c "import torch; torch.cuda.is_available() or exit('gpu-check needs a CUDA device; torch sees none')"
 	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target .gpu wheels/*.whl
-	CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONPATH=.gpu $(PYTHON) -m pytest -q -o filterwarnings=default tests/kernels/fused
+	CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONPATH=.gpu $(PYTHON) -m pytest -q -o filterwarnings=default tests/kernels/fused tests/train/cuda
 	PYTHONPATH=.gpu $(PYTHON) .gpu/bin/wsa bench --device cuda --check --json bench/results
 
 wheels: .venv/dev

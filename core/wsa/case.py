@@ -85,4 +85,6 @@ class Case:
     targets: tuple[Target, ...] = ()
     # backends that `--fail-if` judges; none: all but `loop` and `eager`
     gated: tuple[str, ...] = ()
+    # names of answers that are one number each: told beside the times, as a contender found them
+    told: tuple[str, ...] = ()
     on_request: bool = False  # runs only where its name, or its family's, is given

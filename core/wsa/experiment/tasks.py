@@ -165,7 +165,7 @@ class Experiment:
         runs = trained.outcome.runs
         epochs = max(run["epochs"] or 0 for run in runs)
         cost = measured(time.monotonic() - started, len(runs), epochs)
-        self.folder.record("task", task=task.name, **cost)
+        self.folder.record("task", task=task.name, **cost | trained.outcome.measured)
         return result
 
     def _trained(self, task: Task, features: Features, splits: Splits, bar: Progress) -> Trained:
