@@ -11,10 +11,12 @@ from pathlib import Path
 from wsa import parameters, registry
 from wsa.errors import WsaError
 from wsa.registry import Offer, Plugin
+from wsa.remote import Remote
 from wsa.representation import Composite, Representation
 from wsa.storage import canonical_digest, digest, seal, unseal, write_bytes
 
 UNPACKAGED = "unpackaged"
+OUR_PACKAGES = ("wsa", "wsa_kernels", "wsa_plugins")
 
 
 def offer_of(given: Representation | Composite) -> Offer:
@@ -34,15 +36,27 @@ def offer_of(given: Representation | Composite) -> Offer:
 def source_digest(representation: object) -> str | None:
     """Return a digest of the source a representation is written in; None where there is none.
 
-    That is its module, and where the module is a package's own, every module of the package.
+    That is its module, and where it lies in a stranger's package, every module of the package.
     """
-    module = sys.modules.get(type(representation).__module__)
-    path = getattr(module, "__file__", None)
+    if isinstance(representation, Remote):
+        return representation.source
+    home = type(representation).__module__
+    top = home.split(".")[0]
+    # a plugin of ours is one file of a package of many
+    path = _file(home) if top in OUR_PACKAGES else _file(top) or _file(home)
     if path is None:
         return None
-    file = Path(path)
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
     return canonical_digest([digest(each.read_bytes()) for each in files if each.is_file()])
+
+
+def record_digest(distribution: str) -> str | None:
+    """Return a digest of what a distribution's installer noted of its files; None where nothing."""
+    try:
+        text = importlib.metadata.distribution(distribution).read_text("RECORD")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return digest(text.encode()) if text else None
 
 
 def source_changed(offer: Offer, folder: Path) -> bool:
@@ -74,6 +88,11 @@ def _plugin_of(given: Representation | Composite) -> Plugin:
         return Plugin(given.name, module, owners[0], version, arguments=arguments)
     # nobody raises the version of a class in a notebook: its own source stands in for one
     return Plugin(given.name, module, UNPACKAGED, _own_source(given), arguments=arguments)
+
+
+def _file(module: str) -> Path | None:
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return Path(path) if path else None
 
 
 def _own_source(given: object) -> str:
