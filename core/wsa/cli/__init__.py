@@ -81,7 +81,7 @@ def main() -> None:
     if code == EXIT_INTERRUPTED or exit_code() is not None:
         say("wsa: interrupted; nothing is half-written, run the same command again to go on")
     if ended() or _is_kept_alive():
-        _leave(code)
+        _leave(code or 0)
     sys.exit(code)
 
 
