@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wsa.case import Case, Setting, Target
     from wsa.errors import WsaError
-    from wsa.experiment import FeatureTable, RunConfig, extract, run
+    from wsa.experiment import FeatureTable, RunConfig, compare, extract, run
     from wsa.hookspecs import hookimpl
     from wsa.layers import Layer, Layers
     from wsa.population.batch import Batch
@@ -38,6 +38,7 @@ __all__ = [
     "Target",
     "WsaError",
     "columns_of",
+    "compare",
     "extract",
     "hookimpl",
     "run",
@@ -46,7 +47,7 @@ __all__ = [
 _HOMES = {
     "wsa.case": ["Case", "Setting", "Target"],
     "wsa.errors": ["WsaError"],
-    "wsa.experiment": ["FeatureTable", "RunConfig", "extract", "run"],
+    "wsa.experiment": ["FeatureTable", "RunConfig", "compare", "extract", "run"],
     "wsa.hookspecs": ["hookimpl"],
     "wsa.layers": ["Layer", "Layers"],
     "wsa.population.batch": ["Batch"],

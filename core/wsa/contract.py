@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
-from wsa.errors import PluginFailure, cause
+from wsa import surroundings
+from wsa.errors import PluginFailure, cause, printable
+from wsa.interruption import from_outside
+from wsa.remote import Told
 from wsa.representation import Column, Representation
 
 if TYPE_CHECKING:
@@ -18,48 +24,108 @@ if TYPE_CHECKING:
     from wsa.population.batch import Batch
     from wsa.representation import Composite
 
+# a plugin that names columns without end takes the memory, not only the time
+MOST_COLUMNS = 1 << 22
+LONGEST_FEATURE = 200
 
-def held_to_contract(representation: Representation | Composite, batch: Batch) -> Tensor:
-    """Extract [n, C] features; raises PluginFailure, expected against got, for any breach."""
+
+def held_to_contract(
+    representation: Representation | Composite,
+    batch: Batch,
+    expected: Sequence[Column] | None = None,
+    trusted: bool = False,
+) -> Tensor:
+    """Extract [n, C] features; raises PluginFailure, expected against got, for any breach.
+
+    `expected` are the columns as they were named before. Who is not trusted may not change what
+    all share either: torch's settings and random states, or a byte of the batch by any way.
+    """
     assert isinstance(representation, Representation)
-    columns = named_columns(representation, batch.layers)
-    with _guarded("it"):
-        values = representation.extract(batch)
-    _refuse_breach(values, (len(batch), len(columns)), batch)
-    if not batch.intact():
+    columns = named_columns(representation, batch.layers, trusted)
+    if expected is not None and columns != list(expected):
+        raise PluginFailure(
+            f"columns(layers) needs to name the same {len(expected)} columns whenever it is asked, "
+            f"got {_other(columns, expected)}"
+        )
+    if not trusted:
+        batch.seal()
+    with _guarded("it", trusted):
+        values = representation.extract(batch.lent())
+    if not batch.intact(trusted):
         raise PluginFailure("it wrote to the batch, which others read after it: work on a copy")
+    _refuse_breach(values, (len(batch), len(columns)), batch)
     return values.detach()
 
 
-def named_columns(representation: Representation, layers: Layers) -> list[Column]:
+def named_columns(
+    representation: Representation, layers: Layers, trusted: bool = False
+) -> list[Column]:
     """Return a representation's columns, each of a known layer and none twice."""
-    with _guarded("its columns(layers)"):
-        columns = list(representation.columns(layers))
+    with _guarded("its columns(layers)", trusted):
+        columns = list(islice(representation.columns(layers), MOST_COLUMNS + 1))
+    if len(columns) > MOST_COLUMNS:
+        raise PluginFailure(f"columns(layers) needs at most {MOST_COLUMNS} columns, got more")
     known = set(layers.names)
     for column in columns:
-        if not isinstance(column, Column) or column.layer not in known:
-            raise PluginFailure(f"columns(layers) needs a Column of a known layer, got {column!r}")
+        # another class of column may answer whatever it likes
+        if type(column) is not Column or not _is_known(column.layer, known):
+            found = _shown(column)
+            raise PluginFailure(f"columns(layers) needs a Column of a known layer, got {found}")
+    _refuse_odd_names([column.feature for column in columns])
     if len(set(columns)) != len(columns):
-        double = next(column for column in columns if columns.count(column) > 1)
+        double = Counter(columns).most_common(1)[0][0]
         raise PluginFailure(f"columns(layers) needs unique columns, got {double.name!r} twice")
     return columns
 
 
-@contextmanager
-def _guarded(what: str) -> Iterator[None]:
-    """Name whatever a plugin raises, SystemExit included; what it prints is talk, not a result."""
+def _refuse_odd_names(features: Iterable[Any]) -> None:
+    """Refuse a feature's name that a table, a file or a terminal could not take."""
+    for name in features:
+        sound = isinstance(name, str) and name.isprintable() and name.strip() == name != ""
+        if not sound or len(name) > LONGEST_FEATURE:
+            raise PluginFailure(
+                f"columns(layers) needs a feature name, one line of at most {LONGEST_FEATURE} "
+                f"characters, got {_shown(name)}"
+            )
+
+
+def _is_known(layer: Any, known: set[str]) -> bool:
+    return isinstance(layer, str) and layer in known
+
+
+def _shown(value: Any) -> str:
     try:
-        with redirect_stdout(sys.stderr):
+        return printable(repr(value))[:LONGEST_FEATURE]
+    except BaseException:  # a stranger's object may fail to tell what it is
+        return f"an unreadable {printable(type(value).__name__)}"
+
+
+@contextmanager
+def _guarded(what: str, trusted: bool) -> Iterator[None]:
+    """Name whatever a plugin raises, SystemExit included, and whatever it changed for others.
+
+    What it prints is talk, not a result.
+    """
+    try:
+        kept = nullcontext(list[str]()) if trusted else surroundings.kept()
+        with kept as changed, surroundings.threads_noticed(), surroundings.silent(sys.stderr):
             yield
-    except KeyboardInterrupt:
+    except Told:
         raise
     except BaseException as problem:
+        if isinstance(problem, KeyboardInterrupt) and from_outside(problem):
+            raise
         raise PluginFailure(f"{what} raised {cause(problem)}") from problem
+    if changed:
+        raise PluginFailure(
+            f"{what} changed {', '.join(changed)}, which others compute with; it was put back"
+        )
 
 
 def _refuse_breach(values: Any, shape: tuple[int, int], batch: Batch) -> None:
     needed = f"needed float32 {list(shape)} on {batch.device}"
-    if not isinstance(values, Tensor):
+    # another class of tensor may answer whatever it likes
+    if type(values) not in (Tensor, Parameter):
         raise PluginFailure(f"{needed}, got {type(values).__name__}")
     if values.layout != torch.strided:
         raise PluginFailure(f"{needed}, got a {values.layout} tensor")
@@ -73,3 +139,10 @@ def _refuse_breach(values: Any, shape: tuple[int, int], batch: Batch) -> None:
             f"needed finite features, got {values[row, column].item()} in row {row}, "
             f"column {column} of a shard ({len(bad)} in all)"
         )
+
+
+def _other(columns: Sequence[Column], expected: Sequence[Column]) -> str:
+    if len(columns) != len(expected):
+        return str(len(columns))
+    one, other = next(pair for pair in zip(columns, expected, strict=True) if pair[0] != pair[1])
+    return f"{one.name!r} in the place of {other.name!r}"

@@ -70,8 +70,15 @@ def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list
 
 def cause(problem: BaseException) -> str:
     """Return an exception as one line."""
+    name = printable(type(problem).__name__)
     try:
-        text = " ".join(str(problem).split())
-    except Exception as unreadable:  # a plugin's exception may fail to tell its own message
-        text = f"its message cannot be read ({type(unreadable).__name__})"
-    return f"{type(problem).__name__}: {text[:LONGEST_CAUSE]}" if text else type(problem).__name__
+        text = printable(str(problem))
+    except BaseException as unreadable:  # a plugin's exception may fail to tell its own message
+        text = f"its message cannot be read ({printable(type(unreadable).__name__)})"
+    return f"{name}: {text[:LONGEST_CAUSE]}" if text else name
+
+
+def printable(text: str) -> str:
+    """Return a stranger's text as one line of characters that a terminal and a file can take."""
+    line = " ".join(text.split())
+    return "".join(each if each.isprintable() else "?" for each in line)

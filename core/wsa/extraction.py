@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsa import parameters
 from wsa.cache import KEY_SCHEME, Cache, Store
-from wsa.contract import named_columns
 from wsa.errors import PluginFailure
 from wsa.isolation import Isolation
 from wsa.population.batch import Batch
@@ -108,7 +106,7 @@ class Extraction:
             return [column for column, _ in self._interleaved(request, representation)]
         if request not in self._columns:
             layers = self.population.catalogue.layers(request.view)
-            columns = named_columns(representation, layers)
+            columns = self.isolation.columns(request.offer, layers)
             self._columns[request] = columns
             # 2 ms for 8,192 names, and every shard's key asks
             self._columns_digests[request] = canonical_digest([each.name for each in columns])
@@ -142,8 +140,8 @@ class Extraction:
             "layout": self.population.layout_digest(span[0]),
             "view": request.view,
             "representation": representation.name,
-            "version": representation.version,
-            "parameters": parameters.changed(representation),
+            "version": request.offer.version,
+            "parameters": request.offer.parameters,
             "distribution": f"{plugin.distribution} {plugin.version}",
             "columns": self._columns_digests[request],
             "dtype": str(dtype).removeprefix("torch."),
@@ -217,7 +215,7 @@ class Extraction:
             batch = batches.get(request.view) or self._batch(shard, request.view)
             batches[request.view] = batch
             try:
-                values = self.isolation.features(request.offer, batch)
+                values = self.isolation.features(request.offer, batch, self.columns(request))
             except PluginFailure as problem:
                 self.failures[request] = str(problem)
                 self._withdraw(request)
@@ -291,4 +289,6 @@ class Extraction:
         for name in composite.parts:
             if name not in known:
                 raise PluginFailure(f"{composite.name!r} needs {name!r}, which did not load")
+            if isinstance(known[name].offer.representation, Composite):
+                raise PluginFailure(f"{composite.name!r} needs {name!r}, itself made of others")
         return [known[name] for name in composite.parts]

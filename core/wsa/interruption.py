@@ -67,6 +67,15 @@ def requested() -> bool:
     return True
 
 
+def from_outside(problem: KeyboardInterrupt) -> bool:
+    """Tell whether a user's signal raised this, as far as can be told, or a plugin did.
+
+    Where signals are handled here, or ignored, none of them raises a bare KeyboardInterrupt.
+    """
+    default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return isinstance(problem, Interrupted) or default
+
+
 def ended() -> bool:
     """Tell whether a signal is ending the process."""
     return _state.ended is not None

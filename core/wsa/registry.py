@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
 
-from wsa import hookspecs, parameters
+from wsa import admission, hookspecs, parameters, surroundings
 from wsa.case import Case
-from wsa.errors import PluginFailure, WsaError, cause, unknown
+from wsa.errors import LONGEST_CAUSE, PluginFailure, WsaError, cause, printable, unknown
+from wsa.interruption import from_outside
 from wsa.layers import VIEWS
 from wsa.representation import Composite, Representation
 
 GROUP = "wsa"
 BENCH_GROUP = "wsa.bench"
-CASE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
+# our own distribution, which needs no process of its own nor a watch over what it changes
+OWN = "wsa"
 # Where it is set, no plugin but these is imported; empty: none at all.
 ALLOWED = "WSA_PLUGINS"
 SLOW_SECONDS = 2.0
+# what a plugin has to tell of itself, where nobody says how long that may take
+LISTING_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Plugin:
     refused: str = ""  # why it is not loaded, where that is known before
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_own(self) -> bool:
+        """Tell whether it is wsa's own, or a stranger's."""
+        return self.distribution == OWN
+
 
 # compared by identity: a stranger's representation need not be hashable
 @dataclass(frozen=True, eq=False)
@@ -48,12 +56,23 @@ class Offer:
     representation: Representation | Composite
     plugin: Plugin
 
-    @property
+    # read once: a stranger's object may answer otherwise when asked again
+    @cached_property
     def name(self) -> str:
         """Return the representation's name, with the parameters that are not at their default."""
-        return parameters.told(self.representation.name, parameters.changed(self.representation))
+        return parameters.told(str(self.representation.name), self.parameters)
 
-    @property
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that are not at their default."""
+        return parameters.changed(self.representation)
+
+    @cached_property
+    def version(self) -> int:
+        """Return the version of the representation's numbers."""
+        return int(self.representation.version)
+
+    @cached_property
     def views(self) -> tuple[str, ...]:
         """Return the views the representation describes: both, unless it says otherwise."""
         return tuple(getattr(self.representation, "views", VIEWS))
@@ -61,8 +80,7 @@ class Offer:
     @property
     def told(self) -> str:
         """Say which version of the representation this is, and of which distribution."""
-        version = self.representation.version
-        return f"version {version}, {self.plugin.distribution} {self.plugin.version}"
+        return f"version {self.version}, {self.plugin.distribution} {self.plugin.version}"
 
 
 @dataclass(frozen=True)
@@ -135,28 +153,36 @@ def load(plugin: Plugin) -> list[Offer]:
 
 
 def load_noted(plugin: Plugin) -> Loaded:
-    """Load a plugin, and say whether its import was slow or noisy."""
+    """Load a plugin, and say whether its import was slow, noisy, or changed what all share."""
     import torch  # noqa: F401  which every plugin needs, and none is to be blamed for
 
     printed, started = io.StringIO(), time.perf_counter()
-    with contextlib.redirect_stdout(printed):
-        offered = _asked(plugin, GROUP, "wsa_representations", "representation", _refuse_malformed)
+    kept, noticed = surroundings.kept(), surroundings.threads_noticed()
+    with kept as changed, noticed as threads, surroundings.silent(printed):
+        hook = ("wsa_representations", "representation", admission.representation)
+        offered = _asked(plugin, GROUP, *hook)
+        offers = [Offer(each, plugin) for each in _told(plugin, offered)]
     notes = []
     if (taken := time.perf_counter() - started) > SLOW_SECONDS:
         notes.append(f"its import took {taken:.1f} s, which every run waits for")
-    if text := " ".join(printed.getvalue().split()):
+    # a page of it would be copied to be shown in one line
+    if text := printable(printed.getvalue()[:LONGEST_CAUSE]):
         notes.append(f"it printed {text[:40]!r} while it was imported")
-    return Loaded([Offer(each, plugin) for each in _told(plugin, offered)], notes)
+    if changed:
+        notes.append(f"its import changed {', '.join(changed)}; it was put back")
+    if threads:
+        notes.append(f"its import left {len(threads)} threads behind: {', '.join(threads[:3])}")
+    return Loaded(offers, notes)
 
 
 def load_cases(plugin: Plugin) -> list[Case]:
     """Import one plugin of group `wsa.bench` and ask it for its cases; fails as `load` does."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        return _asked(plugin, BENCH_GROUP, "wsa_bench_cases", "case", _refuse_no_case)
+    with surroundings.kept(), surroundings.silent(io.StringIO()):
+        return _asked(plugin, BENCH_GROUP, "wsa_bench_cases", "case", admission.case)
 
 
 def _asked(
-    plugin: Plugin, group: str, hook: str, kind: str, refuse: Callable[[Plugin, Any], None]
+    plugin: Plugin, group: str, hook: str, kind: str, refuse: Callable[[Any], None]
 ) -> list[Any]:
     """Import one plugin alone and return what its hook offers, each piece checked."""
     if plugin.refused:
@@ -165,15 +191,17 @@ def _asked(
     manager.add_hookspecs(hookspecs)
     try:
         module = EntryPoint(plugin.name, plugin.module, group).load()
-        _refuse_another_version(plugin, module)
+        admission.module(module, plugin.distribution)
         manager.register(module, plugin.name)
         manager.check_pending()
         offered = [each for some in getattr(manager.hook, hook)() for each in some]
         for piece in offered:
-            refuse(plugin, piece)
-    except (KeyboardInterrupt, PluginFailure):
-        raise
+            refuse(piece)
+    except admission.Refused as problem:
+        raise PluginFailure(f"plugin {plugin.name!r}{problem}") from problem
     except BaseException as problem:
+        if isinstance(problem, KeyboardInterrupt) and from_outside(problem):
+            raise
         raise PluginFailure(f"plugin {plugin.name!r} failed to load: {cause(problem)}") from problem
     if not offered:
         raise PluginFailure(
@@ -184,7 +212,7 @@ def _asked(
 
 
 def _plugin(entry: EntryPoint) -> Plugin:
-    name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "0")
+    name, version = (entry.dist.name, entry.dist.version or "0") if entry.dist else ("unknown", "0")
     return Plugin(entry.name, entry.value, name, version)
 
 
@@ -199,7 +227,13 @@ def _told(plugin: Plugin, offered: list[Any]) -> list[Any]:
 
 def _given(offered: Any, arguments: Mapping[str, Any]) -> Any:
     own = {key: value for key, value in arguments.items() if key in parameters.kinds(offered)}
-    return parameters.given(offered, own) if own else offered
+    try:
+        return parameters.given(offered, own) if own else offered
+    except (WsaError, KeyboardInterrupt):
+        raise
+    except BaseException as problem:  # its own code runs when it is made anew
+        told = parameters.told(str(offered.name), own)
+        raise PluginFailure(f"{told} could not be made: {cause(problem)}") from problem
 
 
 def _clash(one: Plugin, other: Plugin) -> str:
@@ -212,43 +246,3 @@ def _clash(one: Plugin, other: Plugin) -> str:
 def _none_known() -> str:
     allowed = os.environ.get(ALLOWED)
     return "none" if allowed is None else f"none, since {ALLOWED} allows {allowed!r} only"
-
-
-def _refuse_another_version(plugin: Plugin, module: Any) -> None:
-    needed, found = hookspecs.API_VERSION, getattr(module, "wsa_api_version", None)
-    if found not in (None, needed):
-        raise PluginFailure(
-            f"plugin {plugin.name!r} is written for version {found!r} of wsa's plugin interface, "
-            f"and this wsa has version {needed}; install another release of {plugin.distribution}"
-        )
-
-
-def _refuse_malformed(plugin: Plugin, offered: Any) -> None:
-    if not isinstance(offered, Representation | Composite):
-        raise PluginFailure(
-            f"plugin {plugin.name!r} offered {type(offered).__name__!r}; needed an object with "
-            f"name, version, columns(layers) and extract(batch)"
-        )
-    if not isinstance(offered.version, int) or not str(offered.name).isidentifier():
-        raise PluginFailure(
-            f"plugin {plugin.name!r}: a representation needs an integer version and a name of "
-            f"letters, digits and _; got {offered.name!r} version {offered.version!r}"
-        )
-    views = getattr(offered, "views", VIEWS)
-    if not views or isinstance(views, str) or not set(views) <= set(VIEWS):
-        raise PluginFailure(f"plugin {plugin.name!r}: views needs some of {VIEWS}; got {views!r}")
-    try:
-        parameters.kinds(offered)
-    except PluginFailure as problem:
-        raise PluginFailure(f"plugin {plugin.name!r}: {problem}") from problem
-
-
-def _refuse_no_case(plugin: Plugin, offered: Any) -> None:
-    if not isinstance(offered, Case):
-        found = type(offered).__name__
-        raise PluginFailure(f"plugin {plugin.name!r} offered {found!r}; needed a wsa.Case")
-    if not CASE_NAME.fullmatch(offered.name) or not offered.contenders:
-        raise PluginFailure(
-            f"plugin {plugin.name!r}: a case needs contenders and a name of a-z, 0-9, _ and /; "
-            f"got {offered.name!r} with {len(offered.contenders)} contenders"
-        )

@@ -1,9 +1,10 @@
-"""Worker: the other side of `isolation`: load one plugin, answer batches until nobody asks."""
+"""Worker: the other side of `remote`: load one plugin, answer questions until nobody asks."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,42 +12,83 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from wsa import registry
-from wsa.contract import held_to_contract
-from wsa.errors import PluginFailure
-from wsa.isolation import REPLY, REQUEST
+from wsa import parameters, registry
+from wsa.contract import held_to_contract, named_columns
+from wsa.errors import PluginFailure, WsaError
 from wsa.layers import Layer, Layers
 from wsa.population.batch import Batch
-from wsa.registry import Offer, Plugin
+from wsa.provenance import source_digest
+from wsa.registry import Loaded, Offer, Plugin
+from wsa.remote import REPLY, REQUEST
+from wsa.representation import Composite, Representation
 from wsa_kernels.layout import Layout
 
 
-def serve(plugin: Plugin, name: str, folder: Path) -> None:
+def serve(plugin: Plugin, folder: Path) -> None:
     """Answer every line of standard input with one line on what was standard output."""
-    channel = os.dup(1)
-    # what a plugin prints, from Python or from C, must not come between the answers
+    # an interruption is the asking process's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    questions, channel = os.fdopen(os.dup(0)), os.dup(1)
+    # what a plugin prints, from Python or from C, must not come between the answers; nor may what
+    # it reads be the questions
     os.dup2(2, 1)
-    offers = [each for each in registry.load(plugin) if each.name == name]
-    _write(channel, {"problem": None if offers else f"{name} is not offered here"})
-    for line in sys.stdin:
-        _write(channel, {"problem": _answered(offers[0], json.loads(line), folder)})
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    _write(channel, {"problem": None})
+    offers: dict[str, Offer] = {}
+    for line in questions:
+        message = json.loads(line)
+        try:
+            if message["ask"] == "load":
+                loaded = registry.load_noted(plugin)
+                offers = {each.name: each for each in loaded.offers}
+                answer = _told(loaded)
+            else:
+                answer = _answered(_chosen(offers, message["name"]), message, folder)
+        except WsaError as problem:
+            is_mistake = not isinstance(problem, PluginFailure)
+            answer = {"problem": str(problem), "is_mistake": is_mistake}
+        _write(channel, {"problem": None} | answer)
 
 
-def _answered(offer: Offer, message: dict[str, Any], folder: Path) -> str | None:
-    """Leave the features of a batch in the folder, or return why there are none."""
+def _told(loaded: Loaded) -> dict[str, Any]:
+    return {"offers": [_offer(each) for each in loaded.offers], "notes": loaded.notes}
+
+
+def _offer(offer: Offer) -> dict[str, Any]:
+    """Return everything that is asked of a representation before its columns, as JSON."""
+    found = offer.representation
+    about = {"name": found.name, "version": offer.version}
+    if isinstance(found, Composite):
+        return about | {"parts": found.parts}
+    return about | {
+        "offered": offer.name,
+        "views": offer.views,
+        "parameters": offer.parameters,
+        "described": parameters.described(found),
+        "source": source_digest(found),
+    }
+
+
+def _chosen(offers: dict[str, Offer], name: str) -> Representation:
+    if name not in offers or not isinstance(offers[name].representation, Representation):
+        raise PluginFailure(f"{name} is not offered here")
+    return offers[name].representation  # type: ignore[return-value]
+
+
+def _answered(found: Representation, message: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the columns, or leave the features of a batch in the folder."""
+    layers = Layers(message["view"], tuple(Layer(**each) for each in message["layers"]))
+    if message["ask"] == "columns":
+        return {"columns": named_columns(found, layers)}
     torch.set_num_threads(message["threads"])
-    try:
-        values = held_to_contract(offer.representation, _batch(message, folder))
-    except PluginFailure as problem:
-        return str(problem)
+    values = held_to_contract(found, _batch(message, layers, folder))
     save_file({"features": values.cpu().contiguous()}, folder / REPLY)
-    return None
+    return {}
 
 
-def _batch(message: dict[str, Any], folder: Path) -> Batch:
+def _batch(message: dict[str, Any], layers: Layers, folder: Path) -> Batch:
     tensors = load_file(folder / REQUEST, device=message["device"])
     layout = {key: _tuples(value) for key, value in message["layout"].items()}
-    layers = Layers(message["view"], tuple(Layer(**each) for each in message["layers"]))
     return Batch(tensors["flat"], Layout(**layout), layers, tensors["scale"], message["backend"])
 
 
@@ -55,8 +97,11 @@ def _tuples(value: Any) -> Any:
 
 
 def _write(channel: int, message: dict[str, Any]) -> None:
-    os.write(channel, json.dumps(message).encode() + b"\n")
+    data = memoryview(json.dumps(message).encode() + b"\n")
+    # a pipe takes what it has room for
+    while data:
+        data = data[os.write(channel, data) :]
 
 
 if __name__ == "__main__":
-    serve(Plugin(**json.loads(sys.argv[1])), sys.argv[2], Path(sys.argv[3]))
+    serve(Plugin(**json.loads(sys.argv[1])), Path(sys.argv[2]))

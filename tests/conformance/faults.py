@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import time
 from typing import Any, NamedTuple
@@ -109,6 +110,12 @@ class Meddler(Honest):
         found = super().extract(batch)
         torch.set_num_threads(torch.get_num_threads() + 1)
         return found
+
+
+class Patcher(Honest):
+    def extract(self, batch: Batch) -> Tensor:
+        torch.linalg.svdvals = len
+        return super().extract(batch)
 
 
 class Counter(Honest):
@@ -229,6 +236,33 @@ class Hoarder(Honest):
         return super().extract(batch)
 
 
+class Collector(Honest):
+    def __init__(self) -> None:
+        self.before: list[Tensor] = []
+
+    def extract(self, batch: Batch) -> Tensor:
+        self.before.append(super().extract(batch))
+        return self.before[-1].clone()
+
+
+class Clerk(Honest):
+    def __init__(self) -> None:
+        self.book: dict[int, str] = {}
+
+    def extract(self, batch: Batch) -> Tensor:
+        self.book[len(self.book)] = f"a call of {len(batch)} adapters, {'x' * 200}"
+        return super().extract(batch)
+
+
+class Leaker(Honest):
+    def extract(self, batch: Batch) -> Tensor:
+        size = 1 << 18  # what neither Python nor torch counts
+        memory = ctypes.CDLL(None).malloc
+        memory.restype = ctypes.c_void_p
+        ctypes.memset(memory(size), 1, size)
+        return super().extract(batch)
+
+
 class Sluggish(Honest):
     def extract(self, batch: Batch) -> Tensor:
         if len(batch) > 16:  # the timed call alone
@@ -264,8 +298,9 @@ FAULTS = [
     Fault(Sneak, "input-is-not-written", r"expected an input nobody writes to, got 1 entries"),
     Fault(Sharer, "input-is-not-written", r"expected an input .*, got a write to what others"),
     Fault(Talker, "nothing-is-printed", r"expected silence on standard output, got 'hello"),
-    Fault(Gambler, "torch-is-left-as-it-was", r"expected torch's random state as it was, got an"),
-    Fault(Meddler, "torch-is-left-as-it-was", r"expected torch's number of threads 1, got 2"),
+    Fault(Gambler, "torch-is-left-as-it-was", r"expected all .*, got a change of torch's rando"),
+    Fault(Meddler, "torch-is-left-as-it-was", r"expected .*, got a change of .* from 1 to 2"),
+    Fault(Patcher, "torch-is-left-as-it-was", r"expected .*, got a change of the function torch.l"),
     Fault(Counter, "second-call-gives-the-same-bytes", r"expected [\d.]+ for .* got [\d.]+"),
     Fault(Gambler, "second-call-gives-the-same-bytes", r"expected .* on a second call, got"),
     Fault(Sorter, "adapters-may-come-in-any-order", r"expected .* in another order, got"),
@@ -283,5 +318,8 @@ FAULTS = [
     Fault(ClaimsTheImpossible, "declared-invariances-hold", r"invariances of scale, .* got 'time'"),
     Fault(Compiled, "compiled-equals-eager", r"expected .* without torch.compile, got"),
     Fault(Hoarder, "memory-is-bounded", r"expected at most 24 times, got [\d.]+ times an a"),
+    Fault(Collector, "memory-does-not-grow", r"expected nothing kept .*, got \d+\.\d objects"),
+    Fault(Clerk, "memory-does-not-grow", r"expected nothing kept .*, got \d\.\d objects"),
+    Fault(Leaker, "memory-does-not-grow", r"expected .* 100 KiB .*, got .* 2\d\d KiB a call"),
     Fault(Sluggish, "time-is-told-against-stats", r"expected at most 5 times .*, got .* stats"),
 ]

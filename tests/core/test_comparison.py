@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wsa import experiment
+import wsa
+from wsa import cli, experiment
 from wsa.errors import WsaError
 from wsa.experiment import RunConfig
 from wsa.experiment.comparison import Rule, broken, compare, parse_rule
@@ -44,6 +47,35 @@ def test_a_rule_says_which_task_broke_it(folders: tuple[Path, Path]) -> None:
     assert broken(rows, parse_rule("accuracy > 0.02")) == []
     with pytest.raises(WsaError, match=r"no metric called 'acuracy'.*did you mean 'accuracy'"):
         broken(rows, parse_rule("acuracy<0"))
+
+
+def test_the_command_line_and_the_program_compare_alike(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = "accuracy<-0.02"
+    words = ["wsa", "compare", *map(str, folders), "--fail-if", rule, "--json"]
+    monkeypatch.setattr(sys, "argv", words)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    found = wsa.compare(*folders, fail_if=[rule])
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found))
+    assert ended.value.code == len(found["failed"]) == 1
+    assert found["representations"] == []
+
+
+def test_another_source_of_the_same_version_is_said(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folders[1] / "results.json"
+    results = json.loads(path.read_text())
+    assert len(results["representations"]["profile"]["source"]) == 64
+    results["representations"]["profile"]["source"] = "another"
+    path.write_text(json.dumps(results))
+    monkeypatch.setattr(sys, "argv", ["wsa", "compare", *map(str, folders)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "profile (wsa): its source changed between the two runs" in capsys.readouterr().out
 
 
 def test_a_run_is_no_different_from_itself(folders: tuple[Path, Path]) -> None:

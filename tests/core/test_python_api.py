@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.conftest import InstallPlugin, MakeDataset
@@ -95,6 +96,20 @@ def test_extract_returns_what_the_command_line_writes(
     assert found.values.shape == (6, 8 * 71)
     assert found.columns[0] == "unet.blocks.0.attn1.to_q/stats.mean"
     assert found.failures == {}
+
+
+def test_the_command_line_extracts_what_a_program_does(
+    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = str(make_dataset(n=6)), tmp_path / "f.parquet"
+    words = ["--dataset", folder, "--plugins", "spectral(top=3),stats", "--view", "delta"]
+    monkeypatch.setattr(sys, "argv", ["wsa", "extract", *words, "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    given: list[Representation] = [Spectral(top=3), Stats()]
+    found = wsa.extract(dataset=folder, representations=given, view=("delta",))
+    assert pq.read_table(out).to_pandas().equals(found.to_pandas())
 
 
 def test_features_go_to_torch_and_pandas_with_their_names(make_dataset: MakeDataset) -> None:

@@ -11,6 +11,8 @@ import torch
 from tests.plugins.populations import build
 from tests.plugins.subject import Array
 
+from wsa.conformance import check_one
+from wsa_plugins.bulk import bulk_deviation
 from wsa_plugins.eigenvalues import Eigenvalues
 from wsa_plugins.heavy_tail import FEATURES, HeavyTail, _described, power_law
 
@@ -32,10 +34,10 @@ def drawn(count: int) -> Array:
     return np.sort(np.random.default_rng(count).pareto(1.5, count) + 0.01)
 
 
-def described(values: Array, rows: int, cols: int) -> dict[str, float]:
+def described(values: Array, rows: int, cols: int, bulk: str = "plain") -> dict[str, float]:
     falling = torch.from_numpy(values[::-1].copy())[None]
     found = Eigenvalues(slice(0, 1), torch.zeros(1, dtype=torch.int64), falling, rows, cols)
-    return dict(zip(FEATURES, _described(found)[0].tolist(), strict=True))
+    return dict(zip(FEATURES, _described(found, bulk)[0].tolist(), strict=True))
 
 
 @pytest.mark.parametrize(("count", "published"), PUBLISHED)
@@ -59,18 +61,78 @@ def test_the_power_law_agrees_with_the_installed_weightwatcher(count: int) -> No
     assert found.tail.item() == np.sum(values >= fit.xmin)
 
 
+# what WeightWatcher 0.7.7's `mp_fit` says (printed with 12 digits; numpy 2.4.6, scipy 1.17.1 and
+# scikit-learn 1.9.1) of the eigenvalues of a matrix as below: the soft rank, and the spikes
+BULK: list[tuple[tuple[int, int, int | str | None, int], tuple[float, int]]] = [
+    ((30, 30, None, 0), (0.0581525689087, 1)),
+    ((30, 90, None, 1), (0.0105864807129, 1)),
+    ((200, 50, None, 2), (0.00423694202042, 1)),
+    ((8, 320, None, 3), (0.00802179126358, 1)),
+    ((40, 24, 3, 5), (0.0025, 3)),
+    ((64, 64, 4, 6), (0.0201318409576, 4)),
+    ((12, 7, "noise", 7), (1.04570749572, 0)),
+    ((100, 100, "noise", 8), (1.0633879413, 0)),
+]
+
+
+def spectrum(rows: int, cols: int, kind: int | str | None, seed: int) -> Array:
+    """Draw noise, a product of rank `kind`, or noise with one direction that stands out."""
+    rng = np.random.default_rng(seed)
+    if isinstance(kind, int):
+        w = rng.normal(size=(rows, kind)) @ rng.normal(size=(kind, cols))
+    else:
+        w = rng.normal(size=(rows, cols))
+    if kind is None:
+        w = w + 4 * np.outer(rng.normal(size=rows), rng.normal(size=cols))
+    values = np.linalg.svd(w, compute_uv=False) ** 2
+    if isinstance(kind, int):
+        values[kind:] = 0
+    return np.asarray(values[::-1], np.float64)
+
+
+@pytest.mark.parametrize(("drawn_as", "published"), BULK, ids=str)
+def test_soft_rank_and_spikes_are_what_weightwatcher_says(
+    drawn_as: tuple[int, int, int | str | None, int], published: tuple[float, int]
+) -> None:
+    rows, cols, kind, _ = drawn_as
+    values = spectrum(*drawn_as)
+    found = described(values, rows, cols, "fitted")
+    assert found["mp_soft_rank"] == pytest.approx(published[0], rel=1e-9)
+    assert found["spikes"] == published[1]
+    # of an update only its rank's eigenvalues are known: the others are 0
+    known = values[-kind:] if isinstance(kind, int) else values
+    known_alone = described(known, rows, cols, "fitted")
+    assert known_alone["mp_soft_rank"] == pytest.approx(published[0], rel=1e-9)
+    assert described(values * 2.0**-30, rows, cols, "fitted")["spikes"] == published[1]
+
+
 @pytest.mark.parametrize(("rows", "cols"), [(30, 30), (30, 90), (200, 50)])
-def test_soft_rank_and_spikes_follow_the_marchenko_pastur_edge(rows: int, cols: int) -> None:
-    rng = np.random.default_rng(rows + cols)
-    w = rng.normal(size=(rows, cols)) + 4 * np.outer(rng.normal(size=rows), rng.normal(size=cols))
-    values = np.sort(np.linalg.eigvalsh(w @ w.T if rows <= cols else w.T @ w))
+def test_plain_soft_rank_and_spikes_follow_the_marchenko_pastur_edge(rows: int, cols: int) -> None:
+    values = spectrum(rows, cols, None, rows + cols)
     short, q = min(rows, cols), max(rows, cols) / min(rows, cols)
-    scaled = values * short / values.sum()
+    own = values * short / values.sum()
     edge = (1 + 1 / math.sqrt(q)) ** 2
     width = math.sqrt(1 / math.sqrt(q) * edge ** (2 / 3) * short ** (-2 / 3))
     found = described(values, rows, cols)
-    assert found["mp_soft_rank"] == pytest.approx(edge / scaled.max(), rel=1e-9)
-    assert found["spikes"] == np.sum(scaled > edge + width) == 1
+    assert found["mp_soft_rank"] == pytest.approx(edge / own.max(), rel=1e-9)
+    assert found["spikes"] == np.sum(own > edge + width) == 1
+
+
+@pytest.mark.parametrize("view", ["factors", "delta"])
+def test_a_fitted_bulk_is_finite_whatever_comes(view: str) -> None:
+    found = check_one(HeavyTail(bulk="fitted"), "degenerate-layers-are-finite", view)
+    assert found.status == "ok", found.detail
+
+
+def test_a_fit_of_the_bulk_knows_no_other_row() -> None:
+    rows = [spectrum(24, 60, None, seed)[::-1].copy() for seed in range(70)]
+    together = bulk_deviation(scaled(np.stack(rows)), 24, 60)
+    alone = [bulk_deviation(scaled(row[None]), 24, 60) for row in rows[::23]]
+    assert together[::23].tolist() == [each.item() for each in alone]
+
+
+def scaled(rows: Array) -> torch.Tensor:
+    return torch.from_numpy(rows / rows.mean(1, keepdims=True))
 
 
 def test_a_batch_of_spectra_is_fitted_row_by_row() -> None:

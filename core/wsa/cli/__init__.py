@@ -80,14 +80,24 @@ def main() -> None:
         code = EnvironmentProblem.exit_code
     if code == EXIT_INTERRUPTED or exit_code() is not None:
         say("wsa: interrupted; nothing is half-written, run the same command again to go on")
-    if ended():
-        _leave(code)
+    if ended() or _is_kept_alive():
+        _leave(code or 0)
     sys.exit(code)
+
+
+def _is_kept_alive() -> bool:
+    """Tell, and say, whether a plugin's thread would keep the process from ending."""
+    from wsa.surroundings import lingering
+
+    if names := lingering():
+        say(f"wsa: not waiting for what plugins left running: {', '.join(names)}")
+    return bool(names)
 
 
 def _leave(code: int) -> None:
     """End without waiting for threads: a fit of scikit-learn's may take a minute yet."""
     sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
 
 

@@ -29,25 +29,25 @@ def compare(
     from wsa.experiment import comparison
     from wsa.storage import to_json
 
-    rules = [comparison.parse_rule(text) for text in fail_if or []]
-    rows = comparison.compare(before, after)
-    failed = [line for rule in rules for line in comparison.broken(rows, rule)]
+    found = comparison.report(before, after, fail_if or [])
     if json:
-        print(to_json({"tasks": rows, "failed": failed}), end="")
+        print(to_json(found), end="")
     else:
-        _print(rows, failed)
-    if failed:
+        _print(
+            found["tasks"], [*found["representations"], *map("FAILED {}".format, found["failed"])]
+        )
+    if found["failed"]:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def _print(rows: Sequence[dict[str, Any]], failed: Sequence[str]) -> None:
+def _print(rows: Sequence[dict[str, Any]], told: Sequence[str]) -> None:
     from wsa.cli.table import print_table
 
     print_table(_table(rows))
     if not all(row["same_split"] for row in rows):
         print("no p-value where the two runs tested other adapters: means may be compared alone")
-    for line in failed:
-        print(f"FAILED {line}")
+    for line in told:
+        print(line)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Table:

@@ -23,7 +23,7 @@ StrictPlugins = Annotated[
 ]
 PluginTimeout = Annotated[
     float | None,
-    typer.Option(help="Seconds a shard may take a plugin that is not wsa's, in its own process."),
+    typer.Option(help="Seconds for each answer of a plugin that is not wsa's, in its own process."),
 ]
 View = Annotated[
     str,

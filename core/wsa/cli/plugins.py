@@ -23,6 +23,9 @@ def ls(
     ] = False,
     json: options.Json = False,
     strict_plugins: options.StrictPlugins = False,
+    plugin_timeout: Annotated[
+        float, typer.Option(help="Seconds a plugin that is not wsa's may take, with --load.")
+    ] = 30.0,
 ) -> None:
     """List installed plugins; a broken one says why in its status.
 
@@ -33,7 +36,7 @@ def ls(
     from wsa import listing
     from wsa.storage import to_json
 
-    rows = listing.loaded() if load else listing.listed()
+    rows = listing.loaded(plugin_timeout) if load else listing.listed()
     if json:
         print(to_json(rows), end="")
     else:

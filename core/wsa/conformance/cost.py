@@ -9,6 +9,7 @@ import torch
 
 from wsa import registry
 from wsa.conformance.breach import NothingToCheck, refuse, refuse_difference
+from wsa.conformance.growth import HALF, KIBIBYTES_A_CALL, growth
 from wsa.conformance.memory import peak_bytes
 from wsa.conformance.probe import Probe, drawn
 from wsa.conformance.subject import Subject
@@ -18,6 +19,7 @@ from wsa_kernels.compilation import compiler_exists
 
 COMPILED_TOLERANCE = 1e-4
 FEW = {"attn1.to_q": (24, 24), "attn2.to_k": (24, 16)}
+LEAST = {"attn1.to_q": (6, 5)}
 # an update of these is 64 times as large as its factors: nobody can form all of them unseen
 WIDE = {"attn1.to_q": (128, 128)}
 # three tiles of 1 MiB are full with so many: what a tile takes is then no growth
@@ -53,6 +55,25 @@ def memory_is_bounded(subject: Subject) -> str:
     told = f"{grown / own:.1f} times an adapter's weights and features"
     refuse(grown > MEMORY_GROWTH * own, f"at most {MEMORY_GROWTH:.0f} times", told)
     return told
+
+
+def memory_does_not_grow(subject: Subject) -> str:
+    """Of a hundred calls on a small batch the second half keeps nothing."""
+    probe = drawn(LEAST, adapters=2, rank=2, blocks=1)
+
+    def call() -> None:
+        # a batch each, as shards are: what a representation remembers by its batch grows, too
+        subject.representation.extract(probe.batch(subject.view, subject.device))
+
+    found = growth(call, subject.device)
+    refuse(
+        found.is_leak,
+        f"nothing kept by {HALF} calls once {HALF} have warmed up, at most "
+        f"{KIBIBYTES_A_CALL:.0f} KiB a call by the process",
+        f"{found.blocks:.1f} objects and {found.kibibytes:.0f} KiB a call, up to call "
+        f"{found.calls}",
+    )
+    return f"{found.calls} calls"
 
 
 def time_is_told_against_stats(subject: Subject) -> str:

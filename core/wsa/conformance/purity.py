@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
 
-import torch
-
+from wsa import surroundings
 from wsa.conformance.breach import refuse, refuse_difference
 from wsa.conformance.probe import drawn
 from wsa.conformance.subject import Subject
@@ -46,37 +44,10 @@ def nothing_is_printed(subject: Subject) -> str:
 
 
 def torch_is_left_as_it_was(subject: Subject) -> str:
-    """Random state, default dtype, threads and gradient mode are as they were."""
-    before = _state()
-    try:
-        subject.features(subject.probe)
-        after = _state()
-    finally:
-        _restore(before)
-    for name, value in before.items():
-        told = "as it was" if name == "random state" else value
-        now = "another" if name == "random state" else after[name]
-        refuse(not _equal(value, after[name]), f"torch's {name} {told}", now)
+    """torch's settings, random states, functions: what all share is as it was."""
+    batch = subject.probe.batch(subject.view, subject.device)
+    with surroundings.kept() as changed:
+        subject.representation.columns(batch.layers)
+        subject.representation.extract(batch)
+    refuse(bool(changed), "all that plugins share as it was", f"a change of {', '.join(changed)}")
     return ""
-
-
-def _state() -> dict[str, Any]:
-    return {
-        "random state": torch.get_rng_state(),
-        "default dtype": torch.get_default_dtype(),
-        "number of threads": torch.get_num_threads(),
-        "gradient mode": torch.is_grad_enabled(),
-        "deterministic mode": torch.are_deterministic_algorithms_enabled(),
-    }
-
-
-def _restore(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["random state"])
-    torch.set_default_dtype(state["default dtype"])
-    torch.set_num_threads(state["number of threads"])
-    torch.set_grad_enabled(state["gradient mode"])
-    torch.use_deterministic_algorithms(state["deterministic mode"])
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other

@@ -16,6 +16,7 @@ from wsa.conformance.consistency import (
 )
 from wsa.conformance.cost import (
     compiled_equals_eager,
+    memory_does_not_grow,
     memory_is_bounded,
     time_is_told_against_stats,
 )
@@ -60,6 +61,7 @@ CHECKS: dict[str, Check] = {
         declared_invariances_hold,
         compiled_equals_eager,
         memory_is_bounded,
+        memory_does_not_grow,
         time_is_told_against_stats,
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wsa.experiment.comparison import report as compare
 from wsa.experiment.config import RunConfig
 from wsa.experiment.export import export
 from wsa.experiment.features import FeatureTable, extract
@@ -15,6 +16,7 @@ __all__ = [
     "Prepared",
     "RunConfig",
     "Summary",
+    "compare",
     "export",
     "extract",
     "forecast",

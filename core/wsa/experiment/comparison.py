@@ -6,6 +6,7 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,11 @@ import numpy as np
 from wsa.errors import WsaError, unknown
 from wsa.experiment.overall import key_of, mean_of, scores_by_adapter, seed_differences
 from wsa.experiment.uncertainty import holm, over_adapters, over_seeds
+from wsa.provenance import changed_origins
 from wsa.train import Split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from wsa.experiment.splitting import Splits
 
@@ -74,6 +75,22 @@ def compare(one: Path, other: Path) -> list[Result]:
     return rows
 
 
+def report(before: Path | str, after: Path | str, fail_if: Sequence[str] = ()) -> Result:
+    """Compare two run folders, as `wsa compare --json` prints it.
+
+    `tasks` is what `compare` returns, `failed` names the tasks that break a rule such as
+    'accuracy<-0.02', `representations` what is not the same code in both.
+    """
+    rules = [parse_rule(text) for text in fail_if]
+    one, other = Path(before), Path(after)
+    rows = compare(one, other)
+    return {
+        "tasks": rows,
+        "failed": [line for rule in rules for line in broken(rows, rule)],
+        "representations": changed_origins(_origins(one), _origins(other)),
+    }
+
+
 def broken(rows: Sequence[Result], rule: Rule) -> list[str]:
     """Say of each task that breaks a rule by how much; raises WsaError for an unknown metric."""
     known = sorted({name for row in rows for name in row["changes"]})
@@ -103,6 +120,15 @@ def _stored(folder: Path) -> Stored:
     labels = {task["label"] for task in tasks if "label" in task}
     splits = several or {(label, 0): found for label in labels}
     return Stored(folder, groups, {key: Split.from_json(each) for key, each in splits.items()})
+
+
+def _origins(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return what a run's results say of its representations; nothing where they are older."""
+    try:
+        found = json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return dict(found.get("representations", {}))
 
 
 def _repeat(task: Result) -> int:

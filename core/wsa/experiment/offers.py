@@ -12,6 +12,7 @@ from wsa.cache import Cache, Store
 from wsa.errors import PluginFailure, WsaError, unknown
 from wsa.experiment.config import RunConfig
 from wsa.extraction import Extraction, Request
+from wsa.isolation import Isolation
 from wsa.progress import say
 from wsa.provenance import offer_of, source_changed
 from wsa.registry import Offer, Plugin
@@ -29,15 +30,20 @@ class Offers:
     failures: dict[str, str] = field(default_factory=dict)
 
 
-def load_offers(names: Sequence[str], given: Given = (), strict: bool = False) -> Offers:
+def load_offers(
+    names: Sequence[str],
+    given: Given = (),
+    strict: bool = False,
+    isolation: Isolation | None = None,
+) -> Offers:
     """Load plugins by name, or take what is given; a plugin that fails stops no other.
 
     Raises PluginFailure where none is left, and with `strict` for the first that fails.
     """
-    found = Offers([offer_of(each) for each in given])
+    found, place = Offers([offer_of(each) for each in given]), isolation or Isolation()
     if not given:
-        found.offers = _load(registry.named(names), found.failures, strict)
-    found.parts = _load(_parts_missing(found.offers), found.failures, strict)
+        found.offers = _load(registry.named(names), found.failures, strict, place)
+    found.parts = _load(_parts_missing(found.offers), found.failures, strict, place)
     _drop_same_names(found)
     if strict and found.failures:
         raise PluginFailure(next(iter(found.failures.values())))
@@ -92,11 +98,14 @@ def refuse_failures(config: RunConfig, extraction: Extraction) -> None:
         raise PluginFailure(f"{request.name} failed: {problem}")
 
 
-def _load(plugins: Sequence[Plugin], failures: dict[str, str], strict: bool) -> list[Offer]:
+def _load(
+    plugins: Sequence[Plugin], failures: dict[str, str], strict: bool, isolation: Isolation
+) -> list[Offer]:
     offers = []
+    isolation.start(plugins)
     for plugin in plugins:
         try:
-            loaded = registry.load_noted(plugin)
+            loaded = isolation.load(plugin)
         except PluginFailure as problem:
             if strict:
                 raise

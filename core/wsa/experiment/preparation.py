@@ -66,7 +66,8 @@ def prepare_extraction(
     """
     device = choose_device(config.device)
     keep_compiled_code()
-    found = load_offers(config.plugins, given, config.strict_plugins)
+    isolation = Isolation(config.plugin_timeout)
+    found = load_offers(config.plugins, given, config.strict_plugins, isolation)
     population = open_population(config.dataset, config.reading)
     for view in config.view:
         population.catalogue.layers(view)
@@ -75,8 +76,7 @@ def prepare_extraction(
     # on CUDA what is not fused is compiled anyway
     compiled = "compiled" if device.type == "cpu" else None
     backend = {True: compiled, False: "reference", None: None}[config.compile]
-    isolation, store = Isolation(config.plugin_timeout), open_store(config)
-    asked = wanted + needed
+    store, asked = open_store(config), wanted + needed
     extraction = Extraction(population, asked, store, device, backend, config.verify, isolation)
     say_changed_sources(found.offers + found.parts, extraction.store)
     return extraction, wanted, found.failures

@@ -7,10 +7,12 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsa.cache import Cache
 from wsa.experiment.duplicates import duplicate_groups
 from wsa.experiment.layer_map import layer_map
 from wsa.experiment.overall import best, comparisons, deltas, overall
 from wsa.experiment.uncertainty import bootstrap
+from wsa.provenance import origins
 from wsa.train import PARTS, PRIMARY, REGRESSION, majority, mean_control, per_adapter, summarise
 from wsa_kernels.compilation import problem
 
@@ -98,6 +100,7 @@ def merge(
         "schema_version": SCHEMA_VERSION,
         "config": prepared.config.decisive(),
         "population": _population(prepared, next(iter(splits.values()))),
+        "representations": _origins(prepared),
         "labels": labels,
         "controls": {"majority": labels[first]["majority"][labels[first]["primary"]]},
         "tasks": tasks,
@@ -141,6 +144,12 @@ def _numbers(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _public(task: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in task.items() if name != PRIVATE}
+
+
+def _origins(prepared: Prepared) -> dict[str, Any]:
+    extraction = prepared.extraction
+    sources = extraction.store.sources if isinstance(extraction.store, Cache) else None
+    return origins((each.offer for each in extraction.requests), sources)
 
 
 def _label(prepared: Prepared, name: str, splits: Splits) -> dict[str, Any]:

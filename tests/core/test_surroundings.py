@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from functools import wraps
+
+import pytest
+import torch
+
+from wsa import surroundings
+
+
+def test_nothing_is_told_where_nothing_was_changed() -> None:
+    with surroundings.kept() as changed:
+        torch.ones(3).sum()
+    assert changed == []
+
+
+def test_a_library_may_replace_its_own_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "manual_seed", torch.manual_seed)
+    with surroundings.kept() as changed:
+        torch.manual_seed = torch.seed  # type: ignore[assignment]
+    assert changed == []
+
+
+def test_a_wrapper_is_no_function_of_the_library_it_wraps() -> None:
+    honest = torch.manual_seed
+
+    @wraps(honest)
+    def wrapped(seed: int) -> None:
+        honest(seed)
+
+    with surroundings.kept() as changed:
+        torch.manual_seed = wrapped  # type: ignore[assignment]
+    assert changed == ["the function torch.manual_seed"]
+    assert torch.manual_seed is honest
+
+
+def test_everything_is_put_back_where_the_call_raises() -> None:
+    with pytest.raises(ValueError, match="odd"), surroundings.kept():
+        torch.set_default_dtype(torch.float64)
+        raise ValueError("odd")
+    assert torch.get_default_dtype() == torch.float32
+
+
+def test_an_idle_pool_keeps_no_process_alive_and_a_thread_does() -> None:
+    stop = threading.Event()
+    with surroundings.threads_noticed() as threads:
+        thread = threading.Thread(target=stop.wait, name="a plugin's")
+        thread.start()
+    assert threads == surroundings.lingering() == ["a plugin's"]
+    stop.set()
+    thread.join()
+    assert surroundings.lingering() == []
+
+
+def test_a_command_ends_although_a_plugin_left_a_thread_behind() -> None:
+    code = "import sys\nfrom wsa import cli, surroundings\nimport threading, time\n"
+    code += "with surroundings.threads_noticed():\n"
+    code += "    threading.Thread(target=time.sleep, args=(600,), name='forever').start()\n"
+    code += "sys.argv = ['wsa', 'plugins']; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "spectral" in done.stdout
+    assert "not waiting for what plugins left running: forever" in done.stderr
