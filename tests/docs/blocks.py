@@ -78,7 +78,7 @@ def outputs(printed: str) -> dict[int, str]:
 
 
 def agrees(shown: str, printed: str) -> bool:
-    """Tell whether an output is as shown, but for what `...` stands for and `_stable` leaves out."""
+    """Tell whether an output is as shown, but for `...` and for what `_stable` leaves out."""
     first, *others = (_stable(part) for part in shown.split("..."))
     left = _stable(printed)
     if not others:
