@@ -23,7 +23,6 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": False}
 python_use_unqualified_type_names = True
 
 html_theme = "furo"

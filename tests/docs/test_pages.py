@@ -139,7 +139,7 @@ def test_the_contract_page_names_every_check_hook_and_public_name() -> None:
     assert hooks
     assert all(f"autofunction:: wsa.hookspecs.{hook}\n" in page for hook in hooks)
     pages = "".join(path.read_text() for path in DOCS.glob("*.md"))
-    documented = set(re.findall(r"^\.\. auto\w+:: wsa\.(\w+)$", pages, re.MULTILINE))
+    documented = set(re.findall(r"^\.\. auto\w+:: wsa\.(?:\w+\.)?(\w+)", pages, re.MULTILINE))
     assert set(wsa.__all__) <= documented
 
 
