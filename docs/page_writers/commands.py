@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer
-from typer.testing import CliRunner
 
 from wsa.cli import app
 
-# what a program that is no terminal gets
-WIDTH = {"COLUMNS": "80"}
+# of a terminal of 80 columns, and of no terminal at all
+WIDTH = 78
 HEAD = """\
 # The command line
 
@@ -21,27 +20,20 @@ Results go to standard output, talk to standard error. What `--help` prints:
 
 def commands_page() -> str:
     """Return the page."""
-    return "\n".join([HEAD, *(_section(words) for words in commands())])
+    return "\n".join([HEAD, *(_section(title, text) for title, text in help_texts().items())])
 
 
-def commands() -> list[tuple[str, ...]]:
-    """Return every command as the words after `wsa`, groups before their commands."""
-    return list(_below((), typer.main.get_command(app)))
+def help_texts() -> dict[str, str]:
+    """Return what `--help` prints after every command, a group before its commands."""
+    return dict(_below("wsa", typer.main.get_command(app), None))
 
 
-def help_text(words: tuple[str, ...]) -> str:
-    """Return what `wsa WORDS --help` prints."""
-    done = CliRunner().invoke(app, [*words, "--help"], prog_name="wsa", env=WIDTH)
-    assert done.exit_code == 0, done.output
-    return done.output
+def _below(name: str, command: Any, parent: Any) -> Iterator[tuple[str, str]]:
+    context = command.context_class(command, parent, name, terminal_width=WIDTH)
+    yield context.command_path, command.get_help(context)
+    for each, below in getattr(command, "commands", {}).items():
+        yield from _below(each, below, context)
 
 
-def _below(words: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
-    yield words
-    for name, each in getattr(command, "commands", {}).items():
-        yield from _below((*words, name), each)
-
-
-def _section(words: tuple[str, ...]) -> str:
-    title = " ".join(["wsa", *words])
-    return f"## `{title}`\n\n```text\n{help_text(words).rstrip()}\n```\n"
+def _section(title: str, text: str) -> str:
+    return f"## `{title}`\n\n```text\n{text.rstrip()}\n```\n"
