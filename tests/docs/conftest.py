@@ -17,7 +17,7 @@ from wsa.zoo.folder import RECORD
 
 ROOT = Path(__file__).parent.parent.parent
 # the digits zoo in little: the same layers, ten adapters of each of five classes, which a split
-# needs at least, trained as long on a base model that is less so: 12 s of a core instead of a minute and a half
+# needs at least, trained as long on a base model that is less so: 12 s of a core, not 90
 SMALL = Recipe(n=50, classes=5, base_steps=30)
 # what pip has a script for where it installs a package, which is here found installed already
 PROGRAMS = {"pytest": "pytest", "pip": "pip", "hatchling": "hatchling"}

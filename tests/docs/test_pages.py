@@ -19,6 +19,7 @@ from wsa import errors, hookspecs, listing
 from wsa.conformance.run import CHECKS
 from wsa.experiment.timing import MEASURED
 from wsa.formats import keys, naming
+from wsa.population import labelling
 
 DOCS = ROOT / "docs"
 PROGRAMS = Path(sys.executable).parent
@@ -125,6 +126,7 @@ def test_the_formats_page_names_every_family_and_what_is_refused() -> None:
     page = " ".join((DOCS / "formats.md").read_text().split())
     families = {*naming.FAMILIES, keys.LOHA, keys.LOKR}
     assert families <= first_column("formats.md", "## What is read\n")
+    assert all(f"`{name}`" in page for name in [*labelling.TABLES, *labelling.NAMES])
     _, _, refused = page.partition("nothing is guessed: ")
     assert refused.partition(". ")[0].replace(" or B", ", B").split(", ") == [
         part for kind in keys._UNSUPPORTED for part in kind.split(" or ")
