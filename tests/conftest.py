@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 # read once, when the libraries are imported: nothing here may reach for the network
 os.environ["HF_HUB_OFFLINE"] = "1"
+# one cache of compiled code for all tests, torch's usual one: each test has a user cache of its own
+os.environ.setdefault(
+    "TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"
+)
+os.environ.setdefault("TRITON_CACHE_DIR", str(Path.home() / ".triton" / "cache"))
 
 import datasets
 import numpy as np

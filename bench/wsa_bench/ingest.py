@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from wsa import Case, Setting, Target
-from wsa.case import Answer, Contender
+from wsa.case import COPY, Answer, Contender
 from wsa.layers import Catalogue, catalogue
 from wsa.population.buffers import Buffers
 from wsa.population.packing import pack
-from wsa.population.population import Population
+from wsa.population.population import Group, Population
 from wsa.population.source import open_population
 from wsa.population.tables import TablePopulation
 from wsa.progress import amount
@@ -28,7 +28,7 @@ from wsa_bench.e2e import Folder, table_of
 from wsa_kernels.layout import Layout
 from wsa_kernels.matrices import Factors
 
-# One shard of 51 MB in fp32: the answer is that shard, and costs nobody another copy.
+# One shard of 51 MB, at whatever rank: the answer is that shard, and costs nobody another copy.
 ADAPTERS = {("cpu", "factors"): 64, ("cuda", "factors"): 64}
 # `datasets` takes 20 ms for each adapter's columns of two blocks: 128 columns would take minutes.
 COLUMN_WIDTHS = populations.WIDTHS[:2]
@@ -36,6 +36,9 @@ COLUMN_WIDTHS = populations.WIDTHS[:2]
 BLOCKS = 2
 # What decides where files are cut into shards is their names; one in three leaves 64 together.
 MOST_NAMES = 100
+# A file of 256 tensors of up to 1.6 MB costs others what opening and asking cost. A larger one
+# costs everybody its bytes more and more: there the yardstick is the memory's own rate.
+SMALL = {"fp32": (1, 2), "fp16": (1, 2, 4), "bf16": (1, 2, 4)}
 # How often the disk is asked for its rate; the best counts.
 TRIES = 3
 
@@ -152,19 +155,20 @@ def disk_rate(given: Material) -> float:
 
 def cases() -> list[Case]:
     """Return the three ways that populations come."""
-    loose_case = _case("loose", loose, {"load_file": by_file, "safe_open": by_tensor}, 10)
-    packed_case = _case("packed", packed, {"load_file": by_file, "safe_open": by_tensor}, 20)
-    columns_case = _case("columns", columns, {"with_format": by_column}, 50)
-    return [loose_case, packed_case, columns_case]
+    by_others = {"load_file": by_file, "safe_open": by_tensor}
+    return [
+        _case("loose", loose, by_others, [*_targets("safe_open", 10), *_of_copy(0.1)]),
+        _case("packed", packed, by_others, [*_targets("safe_open", 20), *_of_copy(0.2)]),
+        _case("columns", columns, {"with_format": by_column}, _targets("with_format", 50)),
+    ]
 
 
 def _case(
     name: str,
     inputs: Callable[[Setting], Material],
     others: Mapping[str, Contender],
-    times: float,
+    targets: Sequence[Target],
 ) -> Case:
-    yardstick = list(others)[-1]
     return Case(
         name=f"ingest/{name}",
         inputs=inputs,
@@ -174,12 +178,29 @@ def _case(
         bytes=lambda given: populations.weight_bytes(given.weights),
         tolerance={"": 0.0},  # every byte as it is stored
         adapters=ADAPTERS,
+        enough=_one_shard,
         part=part,
         scaled={},  # every contender reads them all
         needs={},
-        targets=(Target(("wsa",), yardstick, times),),
+        targets=tuple(targets),
         on_request=True,
     )
+
+
+def _targets(yardstick: str, times: float) -> list[Target]:
+    small = SMALL.items()
+    return [Target(("wsa",), yardstick, times, dtype=dtype, ranks=ranks) for dtype, ranks in small]
+
+
+def _of_copy(times: float) -> list[Target]:
+    return [Target(("wsa",), COPY, times, dtype=dtype) for dtype in SMALL]
+
+
+def _one_shard(setting: Setting) -> int:
+    """Return as many adapters as make one shard, and no more than the setting's."""
+    layout = _layout(_catalogue(setting))
+    group = Group(setting.adapters, layout, populations.DTYPES[setting.dtype])
+    return min(setting.adapters, group.shard_adapters)
 
 
 def _filled(given: Material, tensors: Callable[[Path], Tensors]) -> Answer:
@@ -197,9 +218,12 @@ def _buffer(given: Material) -> Tensor:
 
 
 def _weights(setting: Setting, found: Catalogue) -> Factors:
-    shapes = [(layer.rows, layer.cols) for layer in found.factors]
-    layout = Layout.plan(shapes, found.pairs)
+    layout = _layout(found)
     return Factors(populations.drawn(layout, replace(setting, device="cpu")), layout)
+
+
+def _layout(found: Catalogue) -> Layout:
+    return Layout.plan([(layer.rows, layer.cols) for layer in found.factors], found.pairs)
 
 
 def _catalogue(setting: Setting) -> Catalogue:

@@ -1,7 +1,11 @@
-"""Training: ten packed seeds against ten trainings one after another, on the same features."""
+"""Training: ten packed seeds against ten one after another, and peers, on the same features."""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
@@ -16,8 +20,9 @@ from wsa.train import Run, Split, TrainConfig, train
 SEEDS, CLASSES = 10, 10
 # Every contender trains as long: whoever stops early would be timed for less work.
 EPOCHS = 20
-# A class's centre lies this many standard deviations from the origin along a random direction.
-APART = 8.0
+# A class's centre lies this many standard deviations from the origin along a random direction: by
+# width, so that the classes are learnt, and not all alike by everybody.
+APART = {64: 4.0, 640: 6.0}
 BATCHES = {64: 64, 640: 256}
 
 
@@ -42,7 +47,7 @@ def planted(width: int, hidden: int, setting: Setting) -> Task:
     """Draw N adapters of ten classes in D columns, the last fifth to be tested on."""
     draw = torch.Generator().manual_seed(setting.seed)
     directions = torch.randn(CLASSES, width, generator=draw)
-    centres = APART * directions / directions.norm(dim=1, keepdim=True)
+    centres = APART[width] * directions / directions.norm(dim=1, keepdim=True)
     labels = torch.arange(setting.adapters) % CLASSES
     features = centres[labels] + torch.randn(setting.adapters, width, generator=draw)
     parts = np.zeros(setting.adapters, dtype=np.int8)
@@ -64,18 +69,17 @@ def nearest_centre(task: Task) -> Answer:
 
 def packed(task: Task) -> Answer:
     """Train ten seeds as one model."""
-    return _accuracies(task, [[Run(seed) for seed in range(SEEDS)]], compiled=False)
+    return _accuracies(task, [[Run(seed) for seed in range(SEEDS)]], compile=False)
 
 
 def sequential(task: Task, compiled: bool) -> Answer:
-    """Train ten seeds one after another, each as a model of its own."""
-    return _accuracies(task, [[Run(seed)] for seed in range(SEEDS)], compiled)
+    """Train ten seeds one after another, each as a model of its own, as a script would."""
+    packs = [[Run(seed)] for seed in range(SEEDS)]
+    return _accuracies(task, packs, compile=compiled, graph=False)
 
 
 def scikit_learn(task: Task) -> Answer:
     """Train ten seeds of scikit-learn's MLPClassifier, as long and with as large batches."""
-    import warnings
-
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
@@ -98,6 +102,46 @@ def scikit_learn(task: Task) -> Answer:
     return {"accuracy": _shares(found)}
 
 
+def real_mlp(task: Task) -> Answer:
+    """Train ten seeds of pytabkit's RealMLP, as wide, as long and with as large batches.
+
+    It would pack them itself (`n_cv=10`), but answer as one ensemble.
+    """
+    from pytabkit import RealMLP_TD_Classifier
+
+    values, labels = task.features.cpu().numpy(), task.labels.cpu().numpy()
+    parts = (task.split.train, task.split.val)
+    given = [each[rows] for rows in parts for each in (values, labels)]
+    knobs = {
+        "device": task.labels.device.type,
+        "n_threads": torch.get_num_threads(),
+        "n_epochs": EPOCHS,
+        "batch_size": task.config.batch_size,
+        "hidden_sizes": [task.config.hidden_dim, task.config.hidden_dim // 2],
+    }
+    found = []
+    with _quiet("pytorch_lightning"):
+        for seed in range(SEEDS):
+            model = RealMLP_TD_Classifier(random_state=seed, **knobs)
+            model.fit(*given)
+            found.append(model.score(values[task.split.test], labels[task.split.test]))
+    return {"accuracy": _shares(found)}
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """Keep a library from telling of every fit, ten a round."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
 def cases() -> list[Case]:
     """Return a task that overhead decides, and one that products decide."""
     return [
@@ -116,6 +160,7 @@ def _case(name: str, width: int, hidden: int, target: Target) -> Case:
             "eager": partial(sequential, compiled=False),
             "compiled": partial(sequential, compiled=True),
             "sklearn": scikit_learn,
+            "realmlp": real_mlp,
         },
         shape=lambda task: f"{len(task.labels)} x {width}, hidden {hidden}, {SEEDS} seeds",
         bytes=lambda task: EPOCHS * task.features.nbytes,
@@ -125,14 +170,15 @@ def _case(name: str, width: int, hidden: int, target: Target) -> Case:
         ranks=(),
         adapters={("cpu", "factors"): 1000, ("cuda", "factors"): 1000},
         scaled={},
-        needs={},
+        needs={"realmlp": "pytabkit"},
+        told=("accuracy",),
         targets=(target,),
         on_request=True,
     )
 
 
-def _accuracies(task: Task, packs: list[list[Run]], compiled: bool) -> Answer:
-    config = replace(task.config, compile=compiled)
+def _accuracies(task: Task, packs: list[list[Run]], **knobs: bool) -> Answer:
+    config = replace(task.config, **knobs)
     given, found = (task.features, task.labels, task.split), []
     for runs in packs:
         outcome = train(*given, runs, CLASSES, config, brief=True)

@@ -40,6 +40,8 @@ RECORD = {
     "written": float,
 }
 ONE_DAY = 86400.0
+# What tells each compiler where to keep its code, and our name for the place.
+COMPILERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 
 
 class Store(Protocol):
@@ -206,6 +208,36 @@ def default_cache_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_path("wsa")) / "cache"
+
+
+def compiled_code_dir() -> Path:
+    """Return where torch and Triton keep compiled code, unless the user told them otherwise."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_path("wsa")) / "compiled"
+
+
+def keep_compiled_code() -> None:
+    """Give torch and Triton a directory that only the user may enter, before they first compile.
+
+    Their own defaults are a name in /tmp that anybody may make first, and what lies there is run.
+    What the environment names already stays; where there can be no such directory, that is said.
+    """
+    for variable, name in COMPILERS.items():
+        if os.environ.get(variable):
+            continue
+        try:
+            os.environ[variable] = str(_guarded(compiled_code_dir() / name))
+        except EnvironmentProblem as problem:
+            say(f"compiled code is kept where torch and Triton will: {problem}")
+            return
+
+
+def _guarded(path: Path) -> Path:
+    found = private_directory(path).stat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise EnvironmentProblem(f"{path} is open to others; chmod 700 it, or remove it")
+    return path
 
 
 def _unlink_all(folder: Path) -> int:

@@ -44,6 +44,7 @@ class Target:
     device: str = "cpu"
     view: str = "factors"
     dtype: str = "fp32"
+    ranks: tuple[int, ...] = ()  # none: whatever the rank
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Case:
     ranks: tuple[int, ...] = (1,)  #: unless asked for others; none: the case has no rank
     #: N by (device, view), unless asked for another
     adapters: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: how many of those are enough, where that hangs on rank and type
+    enough: Callable[[Setting], int] = field(default=lambda setting: setting.adapters)
     part: Callable[[Any, Sequence[int]], Any] | None = None
     scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})
     #: backends that need the device "cuda", or a package; the others run everywhere
@@ -82,4 +85,6 @@ class Case:
     targets: tuple[Target, ...] = ()
     #: backends that `--fail-if` judges; none: all but `loop` and `eager`
     gated: tuple[str, ...] = ()
+    #: names of answers that are one number each: told beside the times, as a contender found them
+    told: tuple[str, ...] = ()
     on_request: bool = False  #: runs only where its name, or its family's, is given

@@ -50,7 +50,7 @@ def compiled(function: Function, any_shape: bool = False) -> Function:
         kinds = [_kind(each, any_shape) for each in _tensors(batch)]
         key = (*kinds, *(_kind(each) for each in rest))
         if key not in forms:
-            forms[key] = _compile(function)
+            forms[key] = one_form(function)
         try:
             return _with_dynamic_sizes(forms[key], batch, rest, any_shape)
         except _failures() as failure:
@@ -86,7 +86,9 @@ def _map(batch: Batch, change: Callable[[Tensor], Tensor]) -> Any:
     return type(batch)(*(change(each) for each in batch))
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+def one_form(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function to be compiled for one set of shapes, none of them dynamic."""
+
     def entry(*arguments: Any) -> Any:
         return function(*arguments)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,12 @@ def test_a_target_is_judged_only_where_both_its_sides_will_run(
     assert gates.can_judge(Contest(case, Setting(3), ("quick", "loop")))
     assert not gates.can_judge(Contest(case, Setting(3), ("quick", "eager")))
     assert not gates.can_judge(Contest(case, Setting(3, dtype="fp16"), ("quick", "loop")))
+
+
+def test_a_target_of_some_ranks_is_judged_at_those(stranger: Install) -> None:
+    stranger(more="ranks=(1, 2)")
+    (first, second) = make_plan(BenchConfig(("doubling",)), "cpu").contests
+    target = replace(first.case.targets[0], ranks=(2,))
+    case = replace(first.case, targets=(target,))
+    assert not gates.can_judge(replace(first, case=case))
+    assert gates.can_judge(replace(second, case=case))

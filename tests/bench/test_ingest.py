@@ -8,6 +8,7 @@ from tests.bench.conftest import Bench
 
 from wsa import Case, Setting
 from wsa.bench.agreement import Disagreement, greatest_error
+from wsa.population import population
 from wsa_bench import ingest, populations
 
 CASES = {case.name: case for case in ingest.cases()}
@@ -57,6 +58,23 @@ def test_ours_finds_the_bytes_in_memory_that_held_others() -> None:
 
 def test_files_of_one_shard_lie_in_one() -> None:
     assert len(ingest.loose(Setting(64, 1)).population.ranges()) == 1
+
+
+def test_so_many_adapters_are_read_as_make_one_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    row_bytes = ingest.loose(Setting(1, 1)).population.groups[0].row_bytes
+    monkeypatch.setattr(population, "SHARD_BYTES", 8 * row_bytes)
+    enough = CASES["ingest/packed"].enough
+    assert [enough(Setting(64, rank)) for rank in (1, 2, 4)] == [8, 4, 2]
+    assert enough(Setting(64, 1, dtype="fp16")) == 16
+
+
+@pytest.mark.parametrize(
+    ("rank", "dtype", "over"), [(4, "fp16", "safe_open"), (16, "fp32", "copy")]
+)
+def test_every_rank_and_type_has_a_target(rank: int, dtype: str, over: str) -> None:
+    targets = CASES["ingest/loose"].targets
+    found = [each for each in targets if each.dtype == dtype and each.over == over]
+    assert any(not each.ranks or rank in each.ranks for each in found)
 
 
 def test_the_bench_tells_the_disks_own_rate(

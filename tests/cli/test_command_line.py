@@ -243,3 +243,18 @@ def test_cache_commands_list_verify_explain_and_prune(
     )
     assert wsa("cache", "prune", "--all", *cache).stdout.startswith("removed 1 entries")
     assert wsa("cache", "ls", *cache).stdout == "0 entries, 0 B\n"
+
+
+def test_compiled_code_is_listed_and_pruned_with_the_per_user_cache(
+    wsa: Wsa, tmp_path: Path
+) -> None:
+    code = tmp_path / "xdg" / "wsa" / "compiled" / "inductor" / "code.so"
+    code.parent.mkdir(parents=True)
+    code.write_bytes(bytes(2048))
+    told = "and 2 KiB of compiled code"
+    assert wsa("cache", "ls").stdout.splitlines()[1] == f"{told}; prune --all removes it too"
+    assert wsa("cache", "ls", "--cache-dir", "cache").stdout == "0 entries, 0 B\n"
+    assert wsa("cache", "prune", "--all", "--dry-run").stdout.splitlines()[1] == told
+    assert code.exists()
+    assert wsa("cache", "prune", "--all").stdout.splitlines()[1] == told
+    assert not code.parent.parent.exists()

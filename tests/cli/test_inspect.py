@@ -125,6 +125,18 @@ def test_a_pickle_is_told_how_to_convert_it(wsa: Wsa, tmp_path: Path) -> None:
     assert "convert it to safetensors" in done.stdout
 
 
+def test_a_pickle_is_inspected_where_it_is_allowed(wsa: Wsa, tmp_path: Path) -> None:
+    tensors = load_file(write_peft(tmp_path / "one.safetensors"))
+    torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "two.bin")
+    done = wsa("inspect", tmp_path / "two.bin", "--allow-pickle", "--json")
+    assert done.returncode == 0
+    row, twin = rows(done)[0], rows(wsa("inspect", tmp_path / "one.safetensors", "--json"))[0]
+    assert row["file"] == str(tmp_path / "two.bin")
+    own = {"file": "", "metadata": {}}
+    assert row | own == twin | own
+    assert "beside their weights: 1 ('epoch')" in done.stderr
+
+
 def test_split_and_kept_fused_modules_are_counted_as_such(wsa: Wsa, tmp_path: Path) -> None:
     up, down = lora(36, 12)
     stem = "lora_unet_double_blocks_0_img_attn_qkv"

@@ -49,6 +49,17 @@ def test_verify_names_what_is_damaged_and_ends_in_one(
     assert f"shards/{shard.name}: " in capsys.readouterr().out
 
 
+def test_shards_that_were_there_are_not_said_to_be_sound(
+    wsa: Wsa, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, store = write_adapters(tmp_path / "source", 3), tmp_path / "store"
+    assert wsa("pack", source, store) == 0
+    assert "were there" not in capsys.readouterr().out
+    assert wsa("pack", source, store) == 0
+    told = f"0 shards written, 1 were there and were not read: wsa pack --verify {store} proves"
+    assert told in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

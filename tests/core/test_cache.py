@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from wsa.cache import RECORD, Cache
+from wsa.cache import RECORD, Cache, compiled_code_dir, keep_compiled_code
 from wsa.storage import canonical_digest
 
 INPUTS = {"representation": "stats"}
@@ -112,3 +113,45 @@ def test_what_was_set_aside_can_be_removed(cache: Cache) -> None:
 
 def test_the_cache_directory_is_private(cache: Cache) -> None:
     assert cache.root.stat().st_mode & 0o777 == 0o700
+
+
+VARIABLES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+
+
+@pytest.fixture
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the environment name no place for compiled code."""
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # put back afterwards, whatever the code sets
+
+
+def test_compiled_code_is_kept_where_only_the_user_may_enter(unnamed: None) -> None:
+    keep_compiled_code()
+    places = [Path(os.environ[name]) for name in VARIABLES]
+    assert places == [compiled_code_dir() / name for name in ("inductor", "triton")]
+    assert all(place.stat().st_mode & 0o777 == 0o700 for place in places)
+
+
+def test_a_place_that_the_user_named_is_left_as_it_is(
+    unnamed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    keep_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
+    assert os.environ["TRITON_CACHE_DIR"] == str(compiled_code_dir() / "triton")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o777), lambda path: path.rmdir()])
+def test_a_place_open_to_others_or_none_at_all_is_told_and_not_used(
+    unnamed: None, spoil: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = compiled_code_dir() / "inductor"
+    place.mkdir(parents=True, mode=0o700)
+    spoil(place)
+    if not place.exists():
+        place.touch()
+    keep_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == ""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("compiled code is kept where torch and Triton will: ")
+    assert str(place) in line

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.conftest import InstallPlugin
+from torch import Tensor
 
 from wsa import experiment
+from wsa.cli.table import memory_lines
 from wsa.errors import WsaError
 from wsa.experiment import RunConfig
 from wsa.experiment.folder import RunFolder
+from wsa.train.step import Step
 
 Configure = Callable[..., RunConfig]
 
@@ -369,3 +373,25 @@ def test_explain_refuses_a_folder_that_holds_no_run(tmp_path: Path) -> None:
         (tmp_path / "mine" / "config.json").write_text(text)
         with pytest.raises(WsaError, match="is no run folder"):
             explain(tmp_path / "mine", tmp_path / "cache")
+
+
+def test_a_batch_that_did_not_fit_is_in_the_results_and_in_the_report(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Step.take
+
+    def refused(step: Step, values: Tensor, *rest: Any) -> None:
+        if values.shape[1] > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        take(step, values, *rest)
+
+    monkeypatch.setattr(Step, "take", refused)
+    config = configure(plugins=("stats",), layer_sets=("all",), heads=("mlp", "knn"), batch_size=32)
+    results = experiment.run(config).results
+    network, neighbours = results["tasks"]
+    assert network["conditions"]["batch_size"] == 8
+    assert network["warnings"] == ["batches of 8: larger ones did not fit the memory"]
+    assert neighbours["warnings"] == []
+    assert memory_lines(results) == [
+        "trained in batches of 8, as larger ones did not fit the memory: " + network["task"]
+    ]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,6 +39,19 @@ def update(found: FilePopulation, name: str, site: str) -> torch.Tensor:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(population, "SHARD_ADAPTERS", 4)
+
+
+def test_a_folder_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_diffusers(tmp_path / "a/b.safetensors")
+    walks, walk = [], os.walk
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        walks.append(arguments)
+        return walk(*arguments, **options)
+
+    monkeypatch.setattr(os, "walk", counted)
+    assert opened(tmp_path).count == 1
+    assert len(walks) == 1
 
 
 def test_two_writers_of_one_update_give_one_update(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.conftest import MakeDataset
 
-from wsa.population.identity import IdentityMemo, row_digests
+from wsa.population.identity import IdentityMemo
 from wsa.population.source import open_population
 from wsa.storage import canonical_digest
 
@@ -45,15 +45,6 @@ def test_the_key_is_the_same_in_every_process(seed: str) -> None:
 @pytest.mark.parametrize("field", INPUTS)
 def test_every_input_of_the_key_counts(field: str) -> None:
     assert canonical_digest(INPUTS | {field: "other"}) != GOLDEN
-
-
-def test_equal_rows_have_equal_digests_and_others_do_not(make_dataset: MakeDataset) -> None:
-    shard = open_population(str(make_dataset(n=4))).read(0, 4)
-    shard.flat[2:] = shard.flat[0]
-    shard.scale[3] = 0.5
-    first, second, third, scaled = row_digests(shard.flat, shard.scale)
-    assert first == third
-    assert len({first, second, scaled}) == 3
 
 
 def test_the_memo_forgets_a_file_that_was_touched(

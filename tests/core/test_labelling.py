@@ -113,6 +113,17 @@ def test_two_tables_or_an_unknown_source_are_refused(folder: Path) -> None:
         open_population(str(folder))
 
 
+def test_a_table_beside_one_file_may_name_its_neighbours(folder: Path) -> None:
+    rows = ["path,category_label", *(f"{name},{n}" for n, name in enumerate("abc"))]
+    (folder / "cats/labels.csv").write_text("\n".join(rows))
+    found = open_population(str(folder / "cats/b.safetensors"))
+    assert labels(found) == {"b.safetensors": 1}
+    assert "labels.csv names other adapters too: 2 ('a', 'c')" in found.notes
+    (folder / "cats/labels.csv").write_text("path,category_label\na,0\n")
+    with pytest.raises(RefusedFiles):
+        open_population(str(folder / "cats/b.safetensors"))
+
+
 def test_a_name_that_two_adapters_share_names_neither(tmp_path: Path) -> None:
     for n, name in enumerate(("one/a", "two/a")):
         write_diffusers(tmp_path / f"{name}.safetensors", seed=n)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.conftest import MakeDataset
+from tests.core.adapter_files import write_diffusers
 
 from wsa.errors import WsaError
 from wsa.experiment.labels import Labels, read_labels, strata
@@ -71,9 +73,18 @@ def test_labels_that_are_no_numbers_are_left_out_by_name(
 ) -> None:
     labels = read([0.5, float("nan"), 2.0, None, float("inf"), 3.0])
     assert labels.known.tolist() == [True, False, True, False, False, True]
-    assert "is missing or not finite for adapters 1, 3, 4; they are left out" in (
-        capsys.readouterr().err
-    )
+    told = "is missing or not finite for 3 adapters: 1, 3, 4; they are left out"
+    assert told in capsys.readouterr().err
+
+
+def test_files_without_a_label_are_told_by_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        write_diffusers(tmp_path / f"{name}.safetensors", seed=ord(name))
+    (tmp_path / "labels.csv").write_text("name,found\na,x\nb,\nc,y\n")
+    assert read_labels(open_population(str(tmp_path)), "found").text(1) is None
+    assert "for 1 adapters: b.safetensors; they are left out" in capsys.readouterr().err
 
 
 def test_a_split_of_numbers_has_every_tenth_in_every_part(read: Read) -> None:

@@ -59,6 +59,11 @@ def test_a_store_of_a_table_has_its_cache_keys(tmp_path: Path, make_dataset: Mak
     assert keys(open_population(str(tmp_path / "store"))) == keys(table)
 
 
+def test_labels_of_a_store_are_those_it_was_packed_with(store: Path) -> None:
+    with pytest.raises(WsaError, match=r"--label-from reads .* is a packed store with label col"):
+        open_population(str(store), Reading(label_from="folder"))
+
+
 def test_weights_that_are_not_finite_stay_so(store: Path) -> None:
     source = store.parent / "source"
     bad = adapter(2)

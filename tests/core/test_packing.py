@@ -233,3 +233,16 @@ def test_a_damaged_store_is_told_part_by_part_and_mended_by_packing_again(tmp_pa
     one.unlink()
     assert packed(source, root).written == 1
     assert contents(root) == before
+
+
+def test_a_shard_that_was_cut_is_told_and_written_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, root = write_adapters(tmp_path / "source", 5), tmp_path / "out"
+    packed(source, root)
+    before = contents(root)
+    (shard,) = (root / "shards").iterdir()
+    shard.write_bytes(shard.read_bytes()[:-7])
+    assert packed(source, root).written == 1
+    assert f"{shard} is damaged: it is written again" in capsys.readouterr().err
+    assert contents(root) == before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,19 @@ def test_names_that_stand_for_nothing_are_refused(tmp_path: Path) -> None:
         open_population(str(tmp_path))
 
 
-def test_a_hub_id_without_network_is_a_problem_of_the_environment() -> None:
-    with pytest.raises(EnvironmentProblem, match="cannot load 'someone/something' from the hub"):
-        open_population("someone/something")
+def test_a_folder_that_may_not_be_entered_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(EnvironmentProblem, match="needed the right to list and enter it"):
+        open_population(str(tmp_path))
+    with pytest.raises(EnvironmentProblem, match="cannot be reached: File name too long"):
+        open_population("x" * 5000)
+
+
+def test_labels_from_files_are_refused_where_there_are_none(make_dataset: MakeDataset) -> None:
+    with pytest.raises(WsaError, match=r"--label-from reads labels of .* is a table"):
+        open_population(str(make_dataset(n=3)), Reading(label_from="folder"))
 
 
 def test_an_empty_set_or_split_is_one_line(tmp_path: Path) -> None:

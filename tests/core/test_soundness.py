@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -82,8 +84,44 @@ def test_copies_are_told_and_dropped_where_asked(
     assert sum(fewer.values()) == 40
 
 
+def test_all_copies_are_in_the_results_with_the_labels_that_differ(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_diffusers(tmp_path / "adapters/b/copy.safetensors", seed=1)
+    for name in ("a/x", "b/x"):
+        write_diffusers(tmp_path / f"adapters/{name}.safetensors", seed=0)
+    population = experiment.run(configure(dedupe=True)).results["population"]
+    assert population["duplicates"] == 3
+    first, second = population["duplicate_groups"]
+    assert first["adapters"] == [f"{name}.safetensors" for name in ("a/0", "a/x", "b/x")]
+    assert first["dropped"] == first["adapters"][1:]
+    assert first["labels"] == {"category_label": ["a", "a", "b"]}
+    assert second["adapters"] == ["b/1.safetensors", "b/copy.safetensors"]
+    assert second["labels"] == {}
+    assert {each["part"] for each in (first, second)} <= {"train", "val", "test"}
+    told = capsys.readouterr().err
+    assert "3 adapters copy another one's weights, in 2 groups, (a/x.safetensors those of" in told
+    assert "equal weights have different labels 'category_label' in 1 groups (a/0.safeten" in told
+    again = experiment.run(configure()).results["population"]
+    assert [each["dropped"] for each in again["duplicate_groups"]] == [[], []]
+
+
 def test_the_first_of_equal_adapters_is_kept() -> None:
-    assert firsts(["a", "b", "a", "c", "b"]).tolist() == [True, True, False, True, False]
+    digests, everyone = ["a", "b", "a", "c", "b"], np.ones(5, dtype=bool)
+    assert firsts(digests, everyone).tolist() == [True, True, False, True, False]
+
+
+def test_of_equal_adapters_one_with_a_label_is_kept(configure: Configure, tmp_path: Path) -> None:
+    root = tmp_path / "adapters"
+    rows = [f"{path.relative_to(root)},{n % 2}" for n, path in enumerate(sorted(root.glob("*/*")))]
+    write_diffusers(root / "a/00.safetensors", seed=1)
+    (root / "labels.csv").write_text("\n".join(["path,found", "a/00.safetensors,", *rows]))
+    config = replace(configure(dedupe=True), label_from=None, label="found")
+    population = experiment.run(config).results["population"]
+    (group,) = population["duplicate_groups"]
+    assert group["adapters"] == ["a/00.safetensors", "b/1.safetensors"]
+    assert group["dropped"] == ["a/00.safetensors"]
+    assert sum(population["split"].values()) == 40
 
 
 def test_an_edit_that_left_no_trace_is_found_by_reading(

@@ -23,3 +23,10 @@ def test_a_task_costs_time_by_run_and_epoch_and_memory() -> None:
     assert (cost["seconds_per_run"], cost["seconds_per_epoch"]) == (2.0, 1.5)
     assert cost["host_peak_bytes"] > 1e6
     assert measured(6.0, runs=3, epochs=0)["seconds_per_epoch"] is None
+
+
+def test_what_compiling_took_and_the_steps_that_decided_on_it_are_told(tmp_path: Path) -> None:
+    event = {"event": "task", "task": "a", "step_seconds": 0.002, "compile_seconds": 12.5}
+    (tmp_path / "events.jsonl").write_text(json.dumps(event) + "\n")
+    rows = timing_csv(tmp_path / "events.jsonl").splitlines()[1:]
+    assert rows == ["a,step_seconds,0.002", "a,compile_seconds,12.5"]

@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.models import FluxTransformer2DModel, UNet2DConditionModel
+from diffusers.models import (
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+    WanTransformer3DModel,
+)
 from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
 from transformers import (
     CLIPTextConfig,
@@ -42,6 +47,25 @@ FLUX: dict[str, Any] = {
     "pooled_projection_dim": 6,
     "in_channels": 4,
     "axes_dims_rope": (2, 1, 1),
+}
+SD3: dict[str, Any] = {
+    "num_layers": 3,
+    "attention_head_dim": 4,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 12,
+    "caption_projection_dim": 8,
+    "pooled_projection_dim": 6,
+    "dual_attention_layers": (0,),
+}
+WAN: dict[str, Any] = {
+    "num_layers": 2,
+    "attention_head_dim": 12,
+    "num_attention_heads": 2,
+    "text_dim": 12,
+    "freq_dim": 8,
+    "ffn_dim": 32,
+    "image_dim": 12,
+    "added_kv_proj_dim": 24,
 }
 KINDS = (torch.nn.Linear, torch.nn.Conv2d)
 
@@ -98,6 +122,16 @@ def sdxl() -> Modules:
 @pytest.fixture(scope="session")
 def flux() -> Modules:
     return listed("transformer", lambda: FluxTransformer2DModel(**FLUX, guidance_embeds=True))
+
+
+@pytest.fixture(scope="session")
+def sd3() -> Modules:
+    return listed("transformer", lambda: SD3Transformer2DModel(**SD3))
+
+
+@pytest.fixture(scope="session")
+def wan() -> Modules:
+    return listed("transformer", lambda: WanTransformer3DModel(**WAN))
 
 
 @pytest.fixture(scope="session")

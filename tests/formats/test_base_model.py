@@ -41,6 +41,25 @@ CLIP = "text_model.encoder.layers.0.self_attn.q_proj"
         ),
         ({f"text_encoder.{CLIP}": (1024, 1024)}, "SD-2", "has width 1024"),
         ({f"text_encoder.{CLIP}": (768, 768)}, "unknown", "several models share them"),
+        (blocks(DOUBLE, "attn.to_q", (1536, 1536), 24), "SD-3", "width 1536 and 'transformer."),
+        (
+            blocks(DOUBLE, "attn2.to_k", (1536, 1536), 3),
+            "unknown transformer (hidden 1536, 3 layers)",
+            "no FLUX has",
+        ),
+        (
+            blocks(DOUBLE, "attn2.to_k", (1536, 1536), 3)
+            | blocks(DOUBLE, "attn.add_k_proj", (1536, 1536), 3),
+            "SD-3.5 medium",
+            "attn2.to_k",
+        ),
+        (blocks(DOUBLE, "attn.to_v", (2432, 2432), 38), "SD-3.5 large", "width 2432"),
+        (blocks("transformer.blocks.{k}", "attn1.to_q", (5120, 5120), 40), "Wan 14B", "5120"),
+        (
+            blocks("transformer.blocks.{k}", "attn1.to_q", (64, 64), 4),
+            "unknown transformer (hidden 64, 4 layers)",
+            "blocks transformer.blocks.0 to",
+        ),
         (blocks(DOUBLE, "attn.to_q", (3072, 3072), 19), "FLUX.1", "19 double blocks"),
         (blocks(SINGLE, "proj_mlp", (12288, 3072), 1), "FLUX.1", "0.proj_mlp"),
         (blocks(SINGLE, "attn.to_qkv_mlp_proj", (21504, 3072), 1), "FLUX.1", "to_qkv_mlp_proj"),

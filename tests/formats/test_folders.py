@@ -16,6 +16,7 @@ from tests.formats.writers import lora, write_peft
 
 from wsa.errors import WsaError
 from wsa.formats import header
+from wsa.formats.refusal import LONGEST_NAME, quoted
 from wsa.population.files import FilePopulation
 from wsa.population.reading import Reading
 from wsa.population.source import open_population
@@ -54,7 +55,7 @@ def test_one_base_model_among_others_is_refused_with_both_guesses(tmp_path: Path
 def test_a_truncated_file_among_good_ones_is_named(folder: Path) -> None:
     content = (folder / "good.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(content[:-1])
-    assert "it is cut?" in refused(folder)["cut.safetensors"]
+    assert "it is cut, " in refused(folder)["cut.safetensors"]
 
 
 def test_a_folder_that_cannot_be_entered_is_named(
@@ -209,3 +210,10 @@ def test_a_run_stops_before_computing_and_goes_on_without_the_refused(
     told = json.loads((tmp_path / "out" / "results.json").read_text())
     assert told["population"]["adapters"] == 39
     assert "claims 0 bytes" in told["population"]["refused"]["39.safetensors"]
+
+
+def test_a_long_name_keeps_both_of_its_ends() -> None:
+    told = quoted("d" * 150 + "/\n" + "e" * 150 + "/one.safetensors")
+    assert len(told) < LONGEST_NAME + 5
+    assert told.startswith("'ddd")
+    assert told.endswith("e/one.safetensors'")

@@ -116,6 +116,36 @@ def test_a_good_pickle_is_its_safetensors_twin(
     assert_same(read(pickled, Reading(allow_pickle=True)), read(twin))
 
 
+@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+def test_what_a_trainer_keeps_beside_its_weights_is_told_and_left(
+    wrapper: str, tmp_path: Path
+) -> None:
+    twin = write_peft(tmp_path / "twin" / "one.safetensors")
+    kept = {wrapper: load_file(twin), "epoch": 3, "optimizer": {"state": {0: torch.ones(2)}}}
+    torch.save(kept, tmp_path / "one.ckpt")
+    found = read(tmp_path / "one.ckpt", Reading(allow_pickle=True))
+    assert_same(found, read(twin))
+    notes = open_population(str(tmp_path / "one.ckpt"), Reading(allow_pickle=True)).notes
+    assert "left out of pickles, beside their weights: 2 ('epoch', 'optimizer')" in notes
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"epoch": 3},
+        {"state_dict": {"a.weight": torch.ones(2, 2)}, "model": {"a.weight": torch.ones(2, 2)}},
+    ],
+    ids=["no weights under a name", "two state dicts"],
+)
+def test_a_pickle_that_keeps_more_than_one_state_dict_is_refused_by_what_it_holds(
+    beside: dict[str, Any], tmp_path: Path
+) -> None:
+    write_peft(tmp_path / "good.safetensors")
+    torch.save(beside, tmp_path / "one.pt")
+    (refused,) = open_population(str(tmp_path), ALLOWED).refused
+    assert f"it holds {len(beside)} ({next(iter(sorted(beside)))!r}" in refused.reason
+
+
 def test_the_same_stem_as_safetensors_is_the_same_adapter(tmp_path: Path) -> None:
     write_peft(tmp_path / "one.safetensors")
     (tmp_path / "one.bin").write_bytes(b"never read")

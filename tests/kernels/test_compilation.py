@@ -85,7 +85,7 @@ def test_a_compilation_that_fails_is_computed_eagerly_and_the_reason_kept(
     def failing(*_: Any) -> Tensor:
         raise CppCompileError(["c++"], "disk full")
 
-    monkeypatch.setattr(compilation, "_compile", lambda function: failing)
+    monkeypatch.setattr(compilation, "one_form", lambda function: failing)
     function = compilation.compiled(lambda values: values * 2)
     with pytest.warns(compilation.CompileFallback) as warned:
         found = [function(torch.ones(n, 3)) for n in (1, 2, 3)]
@@ -98,7 +98,7 @@ def test_errors_of_the_function_itself_are_not_swallowed(monkeypatch: pytest.Mon
     def wrong(values: Tensor) -> Tensor:
         raise ValueError("three columns are needed")
 
-    monkeypatch.setattr(compilation, "_compile", lambda function: function)
+    monkeypatch.setattr(compilation, "one_form", lambda function: function)
     with pytest.raises(ValueError, match="three columns"):
         compilation.compiled(wrong)(torch.ones(2, 3))
     assert compilation.problem() is None
@@ -111,7 +111,7 @@ def test_every_shape_is_compiled_once_and_apart(monkeypatch: pytest.MonkeyPatch)
         made.append(function)
         return function
 
-    monkeypatch.setattr(compilation, "_compile", count)
+    monkeypatch.setattr(compilation, "one_form", count)
     function = compilation.compiled(lambda values: values * 2)
     for rows in (1, 2, 7):
         for cols in (3, 4, 5):
@@ -123,7 +123,7 @@ def test_one_form_serves_every_size_above_one_where_any_shape_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compile_ = Mock(side_effect=lambda function: function)
-    monkeypatch.setattr(compilation, "_compile", compile_)
+    monkeypatch.setattr(compilation, "one_form", compile_)
     function = compilation.compiled(lambda values: values.sum(-1), any_shape=True)
     for shape in [(2, 3, 4), (5, 7, 9), (2, 1, 4), (3, 1, 8)]:
         assert torch.equal(function(torch.ones(shape)), torch.ones(shape).sum(-1))
@@ -142,7 +142,7 @@ def test_compiled_operations_agree_with_their_references_in_two_shapes(
 
 
 def test_shapes_have_code_of_their_own_so_that_no_recompile_limit_is_reached() -> None:
-    forms: list[Any] = [compilation._compile(double) for _ in range(2)]
+    forms: list[Any] = [compilation.one_form(double) for _ in range(2)]
     first, second = (form._torchdynamo_orig_callable.__code__ for form in forms)
     assert first is not second
     assert compilation.compiled(double) is compilation.compiled(double)

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from tests.train.accelerators import stand_in
 from torch import Tensor
 
 from wsa.storage import unseal
-from wsa.train import REGRESSION, Goal, Outcome, Run, Split, TrainConfig, train
+from wsa.train import REGRESSION, Goal, Outcome, Run, Split, TrainConfig, compiling, train
 from wsa.train.conditions import conditions
 from wsa.train.trainer import Trainer
 
@@ -187,7 +188,7 @@ def test_the_checkpoint_of_another_job_is_discarded_in_one_line(
     assert found == bytes_of(job(path=None, **CHANGES[change]))
 
 
-@pytest.mark.parametrize("field", ["torch", "device", "threads", "amp", "compile"])
+@pytest.mark.parametrize("field", ["torch", "device", "threads", "amp", "compile", "graph"])
 def test_a_changed_condition_is_told_once_and_stays_in_the_result(
     job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, field: str
 ) -> None:
@@ -202,6 +203,62 @@ def test_a_changed_condition_is_told_once_and_stays_in_the_result(
     outcome = job()
     assert not outcome.exact_resume
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kills", [[1], [4, 5]], ids=str)
+def test_a_killed_training_of_recorded_steps_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch, kills: list[int]
+) -> None:
+    stand_in(monkeypatch)
+    whole = bytes_of(job(path=None))
+    for kill in kills:
+        with pytest.raises(Killed):
+            job(kill)
+    assert bytes_of(job()) == whole
+
+
+@pytest.mark.parametrize("amp", [None, True])
+def test_a_killed_training_with_columns_that_pad_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch, amp: bool | None
+) -> None:
+    # what a compiled step pads and keeps, without the compiler: the soak test has that
+    monkeypatch.setattr(compiling.forms, "call", compiling.packed_loss)
+    config = TrainConfig(
+        hidden_dim=16, batch_size=16, patience=4, max_epochs=12, checkpoint_seconds=0, compile=True
+    )
+    config = replace(config, amp=amp)
+    whole = job(path=None, config=config)
+    assert whole.conditions["padded_columns"] == 16
+    for kill in (1, 6):
+        with pytest.raises(Killed):
+            job(kill, config=config)
+    assert bytes_of(job(config=config)) == bytes_of(whole)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_killed_training_with_scaled_gradients_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch, graph: bool
+) -> None:
+    monkeypatch.setattr("wsa.train.trainer.precision", lambda amp, device: torch.float16)
+    if graph:
+        stand_in(monkeypatch)
+    whole = bytes_of(job(path=None))
+    for kill in (1, 5):
+        with pytest.raises(Killed):
+            job(kill)
+    assert "'amp': 'float16'" in whole[0]
+    assert bytes_of(job()) == whole
+
+
+def test_a_graph_is_a_condition_and_not_another_job(
+    job: Job, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        stand_in(patched)
+        with pytest.raises(Killed):
+            job(3)
+    assert not job().exact_resume
+    assert "under other conditions (graph: True -> None)" in capsys.readouterr().err
 
 
 def test_precision_is_a_condition_and_not_another_job(

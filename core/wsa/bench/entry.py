@@ -122,7 +122,8 @@ def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
         raise LeftOut("has nothing that torch compiles")
     # the first call may have compiled, the second was watched
     rounds = _rounds(entry, seconds / max(min(first, second), 1e-9))
-    facts = {"first_seconds": first, "launches": seen.launches, "max_error": error}
+    told = {name: float(seen.result[name]) for name in entry.contest.case.told}
+    facts = {"first_seconds": first, "launches": seen.launches, "max_error": error, "told": told}
     return Judged(call, few or setting.adapters, rounds, facts | ground.facts(), hold)
 
 

@@ -142,7 +142,7 @@ def verdicts(cases: Iterable[Case], report: Report) -> list[Verdict]:
 
 def can_judge(contest: Contest) -> bool:
     """Tell whether a contest that is yet to run has a target, and both its sides."""
-    given = {name: getattr(contest.setting, name) for name in ("device", "view", "dtype")}
+    given = vars(contest.setting)
     there = {*contest.backends, COPY}
     targets = _targets(contest.case, given)
     return any(target.over in there and there & set(target.of) for target in targets)
@@ -151,7 +151,8 @@ def can_judge(contest: Contest) -> bool:
 def _targets(case: Case | None, given: Mapping[str, object]) -> list[Target]:
     targets = case.targets if case else ()
     asked = ("device", "view", "dtype")
-    return [each for each in targets if all(given[name] == getattr(each, name) for name in asked)]
+    alike = [each for each in targets if all(given[name] == getattr(each, name) for name in asked)]
+    return [each for each in alike if not each.ranks or given["rank"] in each.ranks]
 
 
 def _judged(contest: str, target: Target, rows: Rows) -> list[Verdict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from wsa import registry
@@ -149,4 +149,5 @@ def _settings(case: Case, config: BenchConfig, device: str) -> Iterator[Setting]
     ranks = (config.ranks or case.ranks) if case.ranks else (0,)
     for view, rank, dtype in product(views, ranks, config.dtypes):
         usual = case.adapters.get((device, view), USUAL_ADAPTERS)
-        yield Setting(config.adapters or usual, rank, view, dtype, device)
+        setting = Setting(config.adapters or usual, rank, view, dtype, device)
+        yield setting if config.adapters else replace(setting, adapters=case.enough(setting))

@@ -9,6 +9,7 @@ from wsa.bench.machine import describe_commit, describe_machine, measure_rates
 from wsa.bench.plan import grouped, make_plan
 from wsa.bench.report import Report, make_report
 from wsa.bench.session import Bench, measure
+from wsa.cache import keep_compiled_code
 from wsa.experiment.preparation import choose_device
 from wsa.progress import say
 
@@ -20,6 +21,7 @@ def run(config: BenchConfig) -> Report:
     report's failures, and the others go on.
     """
     device = choose_device(config.device).type
+    keep_compiled_code()
     plan = make_plan(config, device)
     _tell(plan.left_out)
     entries = [Entry(contest, name) for contest in plan.contests for name in contest.backends]

@@ -63,7 +63,7 @@ def closing(report: Report) -> list[str]:
     ]
     if any(row["adapters_timed"] < row["adapters"] for row in report.rows):
         lines.append("a backend marked (n of N) was timed on n adapters; its times are told for N")
-    lines += _pipeline(report)
+    lines += _pipeline(report) + _told(report)
     return [*lines, *(f"FAILED {name}: {why}" for name, why in report.failures.items())]
 
 
@@ -76,6 +76,16 @@ def _pipeline(report: Report) -> list[str]:
         return []
     taken, floor = (sum(row[name] for row in stages) for name in ("median", "floor_seconds"))
     return [f"e2e: {len(stages)} stages in {duration(taken)}; their floors {duration(floor)}"]
+
+
+def _told(report: Report) -> list[str]:
+    """Say what contenders found where that is a number to compare: the same inputs, every one."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in report.rows:
+        for name, value in row.get("told", {}).items():
+            cell = f"{row['backend']} {value:.4f} in {duration(row['median'])}"
+            found.setdefault((row["contest"], name), []).append(cell)
+    return [f"{contest} {name}: {', '.join(cells)}" for (contest, name), cells in found.items()]
 
 
 def _cells(row: Row) -> list[str]:

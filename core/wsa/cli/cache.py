@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,9 @@ def ls(cache_dir: options.CacheDir = None, json: options.Json = False) -> None:
         )
     total = sum(row["bytes"] for row in rows.values())
     print(f"{sum(row['entries'] for row in rows.values())} entries, {amount(total)}")
+    compiled = _compiled_bytes(cache_dir)
+    if compiled:
+        print(f"and {amount(compiled)} of compiled code; prune --all removes it too")
 
 
 @cache.command()
@@ -73,13 +77,17 @@ def prune(
     records = sorted(store.records(), key=lambda item: item[1]["written"])
     doomed = _doomed(records, 0.0 if all else older_than, max_bytes)
     freed = sum(record["bytes"] for _, record in doomed)
+    compiled = _compiled_bytes(cache_dir) if all else 0
     if not dry_run:
         for key, _ in doomed:
             store.remove(key)
         store.empty_quarantine()
         if all:
             store.clear()
+            _remove_compiled(cache_dir)
     print(f"{'would remove' if dry_run else 'removed'} {len(doomed)} entries, {amount(freed)}")
+    if compiled:
+        print(f"and {amount(compiled)} of compiled code")
 
 
 @cache.command()
@@ -115,6 +123,22 @@ def _doomed(
             doomed.append((key, record))
             left -= record["bytes"]
     return doomed
+
+
+def _compiled_bytes(cache_dir: Path | None) -> int:
+    """Count the code beside the per-user cache; a cache elsewhere has none of its own."""
+    from wsa.cache import compiled_code_dir
+
+    if cache_dir is not None:
+        return 0
+    return sum(path.lstat().st_size for path in compiled_code_dir().rglob("*") if path.is_file())
+
+
+def _remove_compiled(cache_dir: Path | None) -> None:
+    from wsa.cache import compiled_code_dir
+
+    if cache_dir is None and compiled_code_dir().is_dir():
+        shutil.rmtree(compiled_code_dir())
 
 
 def _open(cache_dir: Path | None) -> Cache:

@@ -13,6 +13,7 @@ from wsa.errors import EXIT_USAGE, WsaError
 if TYPE_CHECKING:
     from wsa.formats.adapter import AdapterReader
     from wsa.formats.inspection import Inspected
+    from wsa.population.pickles import PickleReader
 
 COLUMNS = ("file", "family", "base model", "modules", "coverage", "rank", "alpha", "scale", "dtype")
 
@@ -21,34 +22,43 @@ def inspect(
     files: Annotated[list[Path], typer.Argument(help="Adapter files, or folders of them.")],
     allow_partial: options.AllowPartial = False,
     split_fused: options.SplitFused = True,
+    allow_pickle: options.AllowPickle = False,
     json: options.Json = False,
 ) -> None:
     """Tell family, base model, modules, ranks, alpha and metadata of adapter files.
 
-    Reads headers and the alphas they point at, nothing else. A file that wsa would not take is
-    told with the reason, and the exit code is 2.
+    Reads headers and the alphas they point at, and a pickle whole where it is allowed. A file that
+    wsa would not take is told with the reason, and the exit code is 2.
     """
     from wsa.formats.adapter import AdapterReader
+    from wsa.population.pickles import PickleReader
+    from wsa.progress import say
     from wsa.storage import to_json
 
     reader = AdapterReader(allow_partial, split_fused)
+    pickles = PickleReader() if allow_pickle else None
     paths, unreadable = _paths(files)
-    rows = [*(_row(path, reader) for path in paths), *unreadable]
+    rows = [*(_row(path, reader, pickles) for path in paths), *unreadable]
     if json:
         print(to_json([row.to_json() for row in rows]), end="")
     else:
         _print(rows)
+    for note in pickles.notes if pickles else ():
+        say(note)
     if any(row.refused for row in rows):
         raise typer.Exit(EXIT_USAGE)
 
 
-def _row(path: Path, reader: AdapterReader) -> Inspected:
+def _row(path: Path, reader: AdapterReader, pickles: PickleReader | None) -> Inspected:
     from wsa.formats.inspection import Inspected, inspect
-    from wsa.population.discovery import PICKLES
-    from wsa.population.members import PICKLE
+    from wsa.formats.refusal import BadFile
+    from wsa.population.discovery import Found
+    from wsa.population.members import readable
 
-    is_pickle = path.suffix.lower() in PICKLES
-    return Inspected(str(path), refused=PICKLE) if is_pickle else inspect(path, reader)
+    try:
+        return inspect(path, reader, readable(Found(path.name, str(path)), pickles))
+    except BadFile as problem:
+        return Inspected(str(path), refused=str(problem))
 
 
 def _paths(files: list[Path]) -> tuple[list[Path], list[Inspected]]:

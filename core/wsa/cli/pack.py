@@ -57,8 +57,15 @@ def pack(
     done = pack_population(open_population(source, reading), source, dest, dtype)
     print(
         f"{done.adapters} adapters in {done.shards} shards, {amount(done.bytes)}, {dest}; "
-        f"{done.written} shards written"
+        f"{done.written} shards written{_trusted(done.shards - done.written, dest)}"
     )
+
+
+def _trusted(found: int, dest: Path) -> str:
+    """Say that shards which were there are known by their headers alone, and how to prove them."""
+    if not found:
+        return ""
+    return f", {found} were there and were not read: wsa pack --verify {dest} proves them"
 
 
 def _verify(root: Path, other: Path | None) -> None:

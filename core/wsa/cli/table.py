@@ -24,6 +24,8 @@ def print_results(summary: Summary, as_json: bool) -> None:
             print_table(results_table(summary.results, label))
             _print_closing(summary.results, label)
         _print_maps(summary.results)
+        for line in memory_lines(summary.results):
+            print(line)
         _print_failures(summary.results)
     _say_cost(summary)
 
@@ -144,6 +146,20 @@ def _print_maps(results: dict[str, Any]) -> None:
     for task in results["maps"]:
         print_table(map_table(task))
         print(best_probes(task))
+
+
+def memory_lines(results: dict[str, Any]) -> list[str]:
+    """Say which tasks were trained otherwise than asked for want of memory."""
+    names: dict[str, list[str]] = {}
+    for task in [*results["tasks"], *results["maps"]]:
+        made = task["conditions"]
+        if "batch_size" in made:
+            lowered = f"in batches of {made['batch_size']}, as larger ones did not fit the memory"
+            names.setdefault(lowered, []).append(task["task"])
+        if "stream" in made:
+            streamed = "from features on the host, as the device has no room for them"
+            names.setdefault(streamed, []).append(task["task"])
+    return [f"trained {how}: {', '.join(tasks)}" for how, tasks in names.items()]
 
 
 def _print_failures(results: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsa import registry
+from wsa.cache import keep_compiled_code
 from wsa.conformance.probe import Probe, taken
 from wsa.conformance.run import Verdict, check_one, checks_of
 from wsa.errors import EnvironmentProblem, unknown
@@ -24,6 +25,7 @@ def plugin_verdicts(word: str, dataset: str | None, views: Sequence[str], device
             raise unknown("view", view, VIEWS)
     probe = taken(dataset) if dataset else None
     place = _device(device)
+    keep_compiled_code()
     found: Found = []
     for plugin in registry.named([word]):
         for offer in registry.load(plugin):

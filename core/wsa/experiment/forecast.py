@@ -13,14 +13,13 @@ from wsa.cache import Memory
 from wsa.errors import PluginFailure
 from wsa.experiment.preparation import Prepared, prepare
 from wsa.progress import amount, clock, say
+from wsa.train import USUAL_EPOCHS
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
     from wsa.experiment.plan import Task
     from wsa.extraction import Extraction, Request
 
-# What early stopping leaves of --max-epochs on the populations measured so far.
-USUAL_EPOCHS = 45
 SAMPLE_ADAPTERS = 16
 # What a task takes beside its products: steps, metrics, the commit; 400 adapters, two cores.
 TASK_SECONDS = 0.7

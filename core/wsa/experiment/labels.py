@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wsa.population.population import Population
 
-NAMED = 8  # rows named in a message
+NAMED = 8  # adapters named in a message
 TENTHS = 10
 
 
@@ -41,6 +41,12 @@ class Labels:
             return Goal(REGRESSION, 1)
         return Goal(self.kind, len(self.classes))
 
+    def text(self, row: int) -> str | None:
+        """Return one adapter's label in words, None where it has none."""
+        if not self.known[row]:
+            return None
+        return f"{self.values[row]:g}" if self.kind == REGRESSION else self.classes[self.codes[row]]
+
     @property
     def targets(self) -> np.ndarray:
         """Return what a head is trained on: [N] float64 of a number, int64 of a class."""
@@ -56,7 +62,7 @@ def read_labels(population: Population, name: str, task: str | None = None) -> L
     column = population.column(name)
     kind = task or (REGRESSION if pa.types.is_floating(column.type) else CLASSES)
     _refuse_unfit(column.type, name, kind)
-    known = _known(column, name)
+    known = _known(population, column, name)
     values = column.filter(pa.array(known))
     groups = _groups(population)
     if kind == REGRESSION:
@@ -84,7 +90,7 @@ def strata(
     return out, tuple(f"{each.min():.3g} to {each.max():.3g}" for each in members)
 
 
-def _known(column: pa.ChunkedArray, name: str) -> np.ndarray:
+def _known(population: Population, column: pa.ChunkedArray, name: str) -> np.ndarray:
     """Return which rows hold a label, and name those that do not."""
     known = np.array(column.is_valid())
     if pa.types.is_floating(column.type):
@@ -92,8 +98,11 @@ def _known(column: pa.ChunkedArray, name: str) -> np.ndarray:
     missing = np.flatnonzero(~known)
     if len(missing):
         more = ", ..." if len(missing) > NAMED else ""
-        rows = ", ".join(str(row) for row in missing[:NAMED].tolist())
-        say(f"label {name!r} is missing or not finite for adapters {rows}{more}; they are left out")
+        told = ", ".join(population.name(row) for row in missing[:NAMED].tolist())
+        say(
+            f"label {name!r} is missing or not finite for {len(missing)} adapters: {told}{more}; "
+            f"they are left out"
+        )
     if len(missing) == len(known):
         raise WsaError(f"label column {name!r} holds no label at all; name another after --label")
     return known

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wsa.cache import Cache, Memory, Store, default_cache_dir
+from wsa.cache import Cache, Memory, Store, default_cache_dir, keep_compiled_code
 from wsa.errors import EnvironmentProblem
 from wsa.experiment.labels import Labels, read_labels
 from wsa.experiment.offers import load_offers, requests_of, say_changed_sources
@@ -65,6 +65,7 @@ def prepare_extraction(
     Representations that are `given` as objects take the place of the configuration's plugins.
     """
     device = choose_device(config.device)
+    keep_compiled_code()
     found = load_offers(config.plugins, given, config.strict_plugins)
     population = open_population(config.dataset, config.reading)
     for view in config.view:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsa.experiment.duplicates import duplicate_groups
 from wsa.experiment.layer_map import layer_map
 from wsa.experiment.overall import best, comparisons, deltas, overall
 from wsa.experiment.uncertainty import bootstrap
@@ -165,7 +165,7 @@ def _label(prepared: Prepared, name: str, splits: Splits) -> dict[str, Any]:
 def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
     population, extraction = prepared.population, prepared.extraction
     labels = next(iter(prepared.labels.values()))
-    digests = Counter(extraction.digests())
+    groups = duplicate_groups(extraction, prepared.config, prepared.labels, split)
     invalid = (~extraction.valid()).nonzero()[0]
     return {
         "adapters": population.count,
@@ -177,7 +177,8 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
         "not_finite": [population.identifiers[int(row)].as_py() for row in invalid],
         "refused": {each.name: each.reason for each in population.refused},
         "notes": list(population.notes),
-        "duplicates": sum(count - 1 for count in digests.values()),
+        "duplicates": sum(len(group["adapters"]) - 1 for group in groups),
+        "duplicate_groups": groups,
         "groups": len(set(labels.groups.tolist())) if labels.groups is not None else None,
         "split": {name: len(getattr(split, name)) for name in PARTS},
     }

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsa.experiment.duplicates import tell_copies
 from wsa.formats.refusal import Refused
 from wsa.population.assembly import RefusedFiles, tell
 from wsa.progress import say
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
+    from wsa.experiment.labels import Labels
     from wsa.extraction import Extraction
 
 NOT_FINITE = "its weights, or its scale, are not finite"
 
 
-def settle(extraction: Extraction, config: RunConfig) -> None:
+def settle(
+    extraction: Extraction, config: RunConfig, labels: Mapping[str, Labels] | None = None
+) -> None:
     """Tell what the weights are like, now that all of them have been read or remembered.
 
     Raises RefusedFiles for files that are not finite, unless bad files may be skipped; rows of
@@ -33,28 +37,18 @@ def settle(extraction: Extraction, config: RunConfig) -> None:
         raise RefusedFiles(refused, population.count)
     for row in invalid:
         say(f"adapter {population.name(row)} is left out of training: {NOT_FINITE}")
-    copies = int((~firsts(extraction.digests())).sum())
-    if copies:
-        fate = "left out" if config.dedupe else "kept on one side of the split; --dedupe drops it"
-        say(f"{copies} adapters copy another one's weights ({_pair(extraction)}); each is {fate}")
+    tell_copies(extraction, config, labels)
 
 
-def usable(extraction: Extraction, config: RunConfig) -> np.ndarray:
-    """Return which adapters may be trained on or tested, whatever their labels, [N] bool."""
-    sound = extraction.valid()
-    return sound & firsts(extraction.digests()) if config.dedupe else sound
+def usable(extraction: Extraction, config: RunConfig, known: np.ndarray) -> np.ndarray:
+    """Return which of the adapters that have a label may be trained on or tested, [N] bool."""
+    sound: np.ndarray = extraction.valid() & known
+    return sound & firsts(extraction.digests(), sound) if config.dedupe else sound
 
 
-def firsts(digests: list[str]) -> np.ndarray:
-    """Return which adapters are the first of those with equal weights, [N] bool."""
+def firsts(digests: list[str], among: np.ndarray) -> np.ndarray:
+    """Return which of some adapters are the first of those with equal weights, [N] bool."""
+    first = {digests[row]: row for row in among.nonzero()[0].tolist()[::-1]}
     found = np.zeros(len(digests), dtype=bool)
-    found[list({digest: row for row, digest in reversed(list(enumerate(digests)))}.values())] = True
+    found[list(first.values())] = True
     return found
-
-
-def _pair(extraction: Extraction) -> str:
-    """Name two adapters with equal weights."""
-    digests, name = extraction.digests(), extraction.population.name
-    double = next(digest for digest, count in Counter(digests).items() if count > 1)
-    one, other = [row for row, digest in enumerate(digests) if digest == double][:2]
-    return f"{name(other)} those of {name(one)}"

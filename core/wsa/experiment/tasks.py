@@ -53,7 +53,7 @@ def run(config: RunConfig | None = None, *, representations: Given = (), **knobs
     with folder.opened(config.decisive(), config.restart):
         started = time.monotonic()
         prepared.extraction.ensure()
-        settle(prepared.extraction, config)
+        settle(prepared.extraction, config, prepared.labels)
         refuse_failures(config, prepared.extraction)
         say(prepared.extraction.account())
         folder.record("features", account=prepared.extraction.account())
@@ -93,9 +93,12 @@ class Experiment:
     def _splits(self) -> Splits:
         """Return the splits of this population: by group and content, over usable adapters."""
         digests = self.prepared.extraction.digests()
-        sound = usable(self.prepared.extraction, self.prepared.config)
+        found = {
+            name: usable(self.prepared.extraction, self.prepared.config, labels.known)
+            for name, labels in self.prepared.labels.items()
+        }
         return {
-            (name, repeat): split_labels(labels, digests, labels.known & sound, repeat)
+            (name, repeat): split_labels(labels, digests, found[name], repeat)
             for name, labels in self.prepared.labels.items()
             for repeat in range(self.prepared.config.splits)
         }
@@ -162,7 +165,7 @@ class Experiment:
         runs = trained.outcome.runs
         epochs = max(run["epochs"] or 0 for run in runs)
         cost = measured(time.monotonic() - started, len(runs), epochs)
-        self.folder.record("task", task=task.name, **cost)
+        self.folder.record("task", task=task.name, **cost | trained.outcome.measured)
         return result
 
     def _trained(self, task: Task, features: Features, splits: Splits, bar: Progress) -> Trained:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MEASURED = (
     *("seconds", "runs", "seconds_per_run", "epochs", "seconds_per_epoch"),
     *("host_peak_bytes", "device_peak_bytes"),
+    # of trainings in which compiling was measured, or done
+    *("step_seconds", "compiled_step_seconds", "compile_seconds"),
 )
 
 

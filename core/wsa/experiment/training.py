@@ -51,12 +51,13 @@ def train_task(
     used = [index for index, column in enumerate(features.columns) if column.layer in wanted]
     places = [features.columns[index].layer for index in used]
     job = _Job(
-        features.values[:, used].to(device),
-        torch.from_numpy(labels.targets).to(device),
+        features.values[:, used],
+        torch.from_numpy(labels.targets),
         split,
         runs,
         labels.goal,
         None if layers is None else [_places(places, set(mine)) for mine in layers],
+        device,
     )
     outcome = job.train(task, config, checkpoint, on_epoch)
     return Trained(outcome, sum(place in task.layers for place in places), layers)
@@ -72,6 +73,7 @@ class _Job:
     runs: list[Run]
     goal: Goal
     columns: list[list[int]] | None
+    device: torch.device
 
     def train(
         self,
@@ -87,7 +89,7 @@ class _Job:
         knobs, brief = train_config(config), bool(task.probes)
         if brief:
             knobs = replace(knobs, hidden_dim=min(PROBE_HIDDEN, knobs.hidden_dim))
-        return train(*given, knobs, checkpoint, on_epoch, self.columns, brief)
+        return train(*given, knobs, checkpoint, on_epoch, self.columns, brief, self.device)
 
 
 def runs_of(task: Task, config: RunConfig) -> tuple[list[Run], list[tuple[str, ...]] | None]:

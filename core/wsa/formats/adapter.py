@@ -141,13 +141,14 @@ class AdapterReader:
         if not self.allow_partial:
             _refuse_skipped(parsed, unknown, context)
         if not modules:
-            raise BadFile("it holds no matrix that wsa can read")
+            raise BadFile(f"it holds no matrix that wsa can read{parsed.beyond}")
         ordered = tuple(sorted(modules, key=lambda module: natural(module.name)))
         _refuse_doubles(ordered)
         _refuse_vast(ordered)
         read = {key for stem in kept.keys() - set(unknown) for key in kept[stem].values()}
         skipped = tuple(key for key in structure.tensors if key not in read)
-        return Form(parsed.family, ordered, skipped, _notes(ordered), structure)
+        notes = _notes(ordered, parsed)
+        return Form(parsed.family, ordered, skipped, notes, structure)
 
     def _named(
         self, context: _Context, stems: Mapping[str, Mapping[str, str]]
@@ -182,7 +183,10 @@ def _modules(
     alpha = tensors.pop(ALPHA, None)
     kind = _kind(stem, context.family, tensors)
     _refuse_types(stem, tensors)
-    extent = kind.extent({role: each.shape for role, each in tensors.items()})
+    try:
+        extent = kind.extent({role: each.shape for role, each in tensors.items()})
+    except BadFile as problem:
+        raise BadModule(f"module {quoted(stem)}: {problem}") from problem
     scale = _scale(stem, extent.rank, roles.get(ALPHA), alpha, context.configs)
     keys = tuple((role, roles[role]) for role in tensors)
     naming, shape = _naming(context.family, stem), (extent.rows, extent.cols)
@@ -286,6 +290,9 @@ def _refuse_vast(modules: tuple[Module, ...]) -> None:
         )
 
 
-def _notes(modules: tuple[Module, ...]) -> tuple[str, ...]:
+def _notes(modules: tuple[Module, ...], parsed: Parsed) -> tuple[str, ...]:
     assumed = sum(each.scale.assumed for each in modules if not each.is_dense)
-    return (f"{ASSUMED} 1 x in {assumed} modules: the file states none",) if assumed else ()
+    notes = [f"{ASSUMED} 1 x in {assumed} modules: the file states none"] if assumed else []
+    if parsed.unsupported:
+        notes.append(f"unsupported modules are left out{parsed.beyond}")
+    return tuple(notes)

@@ -15,6 +15,9 @@ _PROMPT_WIDTHS = {768: "SD-1.5", 1024: "SD-2", 1280: "SDXL refiner", 2048: "SDXL
 # hidden width -> model, where every block has FLUX.2's shapes
 _SECOND_WIDTHS = {3072: "FLUX.2 Klein 4B", 4096: "FLUX.2 Klein 9B", 6144: "FLUX.2 dev"}
 _FLUX_WIDTH, _FLUX_BLOCKS, _SECOND_BLOCKS = 3072, 19, 8
+# hidden width -> model, where joint blocks are all there is; 3.5 large is the wider one
+_THIRD_WIDTHS = {1536: "SD-3", 2432: "SD-3.5 large"}
+_WAN_WIDTHS = {1536: "Wan 2.1 1.3B", 3072: "Wan 2.2 5B", 5120: "Wan 14B"}
 # of the second text encoder of SDXL, and of the only one of SD-2
 _ENCODER_WIDTHS = {("text_encoder_2", 1280): "SDXL", ("text_encoder", 1024): "SD-2"}
 
@@ -27,6 +30,7 @@ _SECOND_MARKS = re.compile(
     r"|single_transformer_blocks\.\d+\.attn\.to_out$"
 )
 _JOINT = re.compile(r"^transformer\.(single_)?transformer_blocks\.\d+\.")
+_WAN = re.compile(r"^transformer\.blocks\.\d+\.attn[12]\.to_(q|k|v|out\.0)$")
 # modules that read the hidden state of their block
 _HIDDEN = re.compile(
     r"\.(to_q|to_qkv|q_proj|query|query_key_value|c_attn|q|gate_proj|up_proj|fc1|c_fc)$"
@@ -44,6 +48,9 @@ _HEADER_NAMES = {
     "FLUX.2": r"flux-?\.?2",
     "FLUX.1": r"flux",
 }
+
+
+_VAGUE = ("FLUX.2", "SD-3")
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,26 @@ def _flux(modules: Modules) -> Guess | None:
     return _first(first, double)
 
 
+def _third(modules: Modules) -> Guess | None:
+    """Recognise SD-3 by its width, where blocks attend jointly (`attn`) and none is single."""
+    blocks = {name: shape for name, shape in modules.items() if _JOINT.match(name)}
+    alone = any(".single_" in name or ".attn1." in name for name in blocks)
+    joint = next((name for name in blocks if ".attn." in name), None)
+    if alone or joint is None or (width := _hidden(blocks)) not in _THIRD_WIDTHS:
+        return None
+    dual = next((name for name in blocks if ".attn2." in name), None)
+    if dual:
+        return Guess("SD-3.5 medium", f"width {width} and {dual!r}")
+    return Guess(_THIRD_WIDTHS[width], f"width {width} and {joint!r}")
+
+
+def _wan(modules: Modules) -> Guess | None:
+    blocks = {name: shape for name, shape in modules.items() if _WAN.match(name)}
+    if not blocks or (width := _hidden(blocks)) not in _WAN_WIDTHS:
+        return None
+    return Guess(_WAN_WIDTHS[width], f"width {width} and {next(iter(blocks))!r}")
+
+
 def _marked(modules: Modules, marks: re.Pattern[str], ratio: int) -> list[str]:
     """Return the modules that only one FLUX has, by name or by the height of the fused one."""
     return [
@@ -154,7 +181,9 @@ def _plain(modules: Modules) -> Guess:
 
 _READERS: tuple[Callable[[Modules], Guess | None], ...] = (
     _unet,
+    _third,
     _flux,
+    _wan,
     _text_encoder,
     _any_transformer,
     _plain,
@@ -177,8 +206,8 @@ def _weighed(guess: Guess, declared: tuple[str, str] | None) -> Guess:
     name, words = declared
     if guess.name == UNKNOWN:
         return Guess(name, f"only the header says so: {words}; {guess.reason}")
-    # no header says which FLUX.2
-    agrees = guess.name == name or (name == "FLUX.2" and guess.name.startswith(name))
+    # no header says which FLUX.2, and few which SD-3
+    agrees = guess.name == name or (name in _VAGUE and guess.name.startswith(name))
     verdict = "confirmed" if agrees else "contradicted"
     return Guess(guess.name, f"{guess.reason}; {verdict} by {words}")
 

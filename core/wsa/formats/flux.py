@@ -108,30 +108,39 @@ def _chosen(name: str, first: str, second: str, shape: Shape) -> str:
 
 def parts(stem: str, module: str, shape: Shape) -> tuple[Place, ...]:
     """Return what a stored update is made of: several modules in one, or one as it is."""
-    block, _, fused = module.rpartition(".attn.")
+    attention, _, fused = module.rpartition(".")
     if fused == "to_qkv":
-        return _thirds(stem, block, _IMAGE, shape[0])
+        return _thirds(stem, attention, _IMAGE, shape[0])
     if fused == "to_added_qkv":
-        return _thirds(stem, block, _TEXT, shape[0])
+        return _thirds(stem, attention, _TEXT, shape[0])
     # FLUX.2 has no smaller modules: there it is one, nine times as high as wide
     if fused == "to_qkv_mlp_proj" and shape[0] == _RATIOS["attn.to_qkv_mlp_proj"][0] * shape[1]:
-        rest = Place(f"{block}.proj_mlp", ((3 * shape[1], shape[0]),))
-        return (*_thirds(stem, block, _IMAGE, 3 * shape[1]), rest)
+        rest = Place(f"{attention.removesuffix('.attn')}.proj_mlp", ((3 * shape[1], shape[0]),))
+        return (*_thirds(stem, attention, _IMAGE, 3 * shape[1]), rest)
     return (in_order(stem, module, shape),)
 
 
 def in_order(stem: str, module: str, shape: Shape) -> Place:
-    """Return one place; the original stores shift and scale, diffusers scale and shift."""
-    if module != "transformer.norm_out.linear" or "final_layer" not in stem:
+    """Return one place; the original stores shift and scale, diffusers scale and shift.
+
+    Of what ends the model, that is; in SD-3 the text stream's last block does.
+    """
+    last = module == "transformer.norm_out.linear" and "final_layer" in stem
+    if not last and not ("context_block" in stem and _is_last_context(module, shape)):
         return Place(module)
     half = shape[0] // 2
     return Place(module, ((half, shape[0]), (0, half)))
 
 
-def _thirds(stem: str, block: str, names: tuple[str, ...], rows: int) -> tuple[Place, ...]:
+def _is_last_context(module: str, shape: Shape) -> bool:
+    # two modulations, where blocks that go on have six
+    return module.endswith(".norm1_context.linear") and shape[0] == 2 * shape[1]
+
+
+def _thirds(stem: str, attention: str, names: tuple[str, ...], rows: int) -> tuple[Place, ...]:
     if rows % len(names):
         raise UnknownModule(stem, f"its rows need {len(names)} equal parts, got {rows}")
     size = rows // len(names)
     return tuple(
-        Place(f"{block}.attn.{name}", ((i * size, (i + 1) * size),)) for i, name in enumerate(names)
+        Place(f"{attention}.{name}", ((i * size, (i + 1) * size),)) for i, name in enumerate(names)
     )

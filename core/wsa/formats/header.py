@@ -33,6 +33,11 @@ TRUSTED_HEADER = 1 << 20
 MOST_TEXTS = 500_000
 MOST_DIMENSIONS = 8
 METADATA = "__metadata__"
+# what is downloaded or renamed by mistake, by its first bytes
+_OTHERS = {
+    b"version ": "it is a pointer of Git LFS; `git lfs pull` puts the file in its place",
+    b"PK\3\4": "it is a zip, as torch.save writes, under another name",
+}
 _METADATA_FIRST = re.compile(r'\s*\{\s*"__metadata__"\s*:\s*')
 # one JSON text, or what is left of one: never tried again from inside
 _TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"?+', re.DOTALL)
@@ -95,9 +100,7 @@ class HeaderReader:
             _refuse_crowd(text)
             _prove(path)
         header = self.parse(text)
-        if header.data_start + header.structure.data_bytes != size:
-            needed = header.data_start + header.structure.data_bytes
-            raise BadFile(f"its header describes {needed} bytes, the file has {size}; it is cut?")
+        _refuse_other_size(header.data_start + header.structure.data_bytes, size)
         return header
 
     def parse(self, text: bytes) -> Header:
@@ -113,6 +116,19 @@ class HeaderReader:
         if metadata is None:
             metadata = json.loads(text).get(METADATA, {})
         return Header(structure, _checked_metadata(metadata), PREFIX + len(text), digest(text))
+
+
+def _refuse_other_size(needed: int, size: int) -> None:
+    if size < needed:
+        raise BadFile(
+            f"its header describes {needed} bytes, the file has {size}: it is cut, {needed - size} "
+            f"bytes are missing"
+        )
+    if size > needed:
+        raise BadFile(
+            f"its header describes {needed} bytes, the file has {size}: {size - needed} bytes lie "
+            f"behind the last tensor"
+        )
 
 
 def refuse_irregular(path: Path) -> None:
@@ -132,10 +148,19 @@ def _text(file: BinaryIO) -> tuple[bytes, int]:
         raise BadFile(f"it has {size} bytes; a safetensors file needs {PREFIX} and a header")
     length = int.from_bytes(start, "little")
     if length > size - PREFIX:
-        raise BadFile(f"its header claims {length} bytes, the file has {size}; it is cut?")
+        told = f"its header claims {length} bytes, the file has {size}; it is cut?"
+        raise BadFile(_other_format(start) or told)
     if not 2 <= length <= LONGEST_HEADER:
         raise BadFile(f"its header claims {length} bytes; needed 2 to {LONGEST_HEADER}")
     return file.read(length), size
+
+
+def _other_format(start: bytes) -> str | None:
+    """Say what a file is by its first bytes, where they are no length of a header."""
+    known = next((told for magic, told in _OTHERS.items() if start.startswith(magic)), None)
+    if known or not start.isascii() or not "".join(start.decode().split()).isprintable():
+        return known
+    return f"it is a text that begins with {start.decode()!r}, no safetensors file"
 
 
 def _refuse_crowd(text: bytes) -> None:

@@ -46,23 +46,26 @@ class Inspected:
         return {**listed, "coverage": self.coverage, "metadata": dict(self.metadata)}
 
 
-def inspect(path: Path, reader: AdapterReader) -> Inspected:
-    """Describe one file from its header and the alphas it stores."""
+def inspect(path: Path, reader: AdapterReader, converted: Path | None = None) -> Inspected:
+    """Describe one file from its header and the alphas it stores.
+
+    Of a file in another format it is `converted` that is read.
+    """
     try:
-        return _row(reader.describe(path))
+        return _row(path, reader.describe(converted or path, path))
     except BadFile as problem:
         return Inspected(str(path), refused=str(problem))
     except OSError as problem:  # it was there when its header was read
         return Inspected(str(path), refused=f"it cannot be read: {problem.strerror}")
 
 
-def _row(file: AdapterFile) -> Inspected:
+def _row(path: Path, file: AdapterFile) -> Inspected:
     form, alphas = file.form, sound_alphas(file)
     guess = base_model(form.shapes, file.header.metadata)
     tensors = form.structure.tensors
     paired = [module for module in form.modules if not module.is_dense]
     return Inspected(
-        file=str(file.path),
+        file=str(path),
         family=form.family,
         base_model=guess.name,
         reason=guess.reason,

@@ -58,6 +58,15 @@ class Parsed:
     modules: Mapping[str, Mapping[str, str]]  # stem -> role -> key
     unsupported: Mapping[str, str]  # stem -> what it is called
     unmatched: tuple[str, ...]
+    kinds: Mapping[str, int]  # unsupported kind -> how many keys say so
+
+    @property
+    def beyond(self) -> str:
+        """Say in parentheses what the file holds that is not read, where there is any."""
+        unknown = {"of no known format": len(self.unmatched)} if self.unmatched else {}
+        counts = [*sorted(self.kinds.items()), *unknown.items()]
+        told = ", ".join(f"{kind}: {count} keys" for kind, count in counts)
+        return f" ({told})" if told else ""
 
 
 def parse_keys(keys: Iterable[str]) -> Parsed:
@@ -73,12 +82,13 @@ def parse_keys(keys: Iterable[str]) -> Parsed:
     unsupported = dict(kinds.values())
     families = Counter(part.family for part in parts.values() if part.family)
     if not families and not unsupported and not any(map(_ADAPTED.search, names)):
-        return Parsed(DENSE, {key: {DENSE: key} for key in names}, {}, ())
+        return Parsed(DENSE, {key: {DENSE: key} for key in names}, {}, (), {})
     if len(families) > 1:
         told = ", ".join(f"{count} {family}" for family, count in families.most_common())
         raise BadFile(f"it mixes families of adapters: {told} keys; needed one family in a file")
     unmatched = tuple(key for key in names if key not in parts and key not in kinds)
-    return Parsed(next(iter(families), ""), _modules(parts), unsupported, unmatched)
+    counted = Counter(kind for _, kind in kinds.values())
+    return Parsed(next(iter(families), ""), _modules(parts), unsupported, unmatched, counted)
 
 
 def _modules(parts: Mapping[str, Part]) -> dict[str, dict[str, str]]:

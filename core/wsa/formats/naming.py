@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 
-from wsa.formats import flux
+from wsa.formats import flux, stable_diffusion_3, wan
 from wsa.formats.grammar import Grammar, Place, Shape, UnknownModule
 from wsa.formats.stable_diffusion import BLOCKS, UNET
 from wsa.formats.text_models import CLIP, CLIP_INSIDE, LANGUAGE_MODEL, T5
@@ -33,29 +33,36 @@ _SECOND_ENCODER = _reader("text_encoder_2.", CLIP, CLIP_INSIDE, T5)
 # sd-scripts calls the T5 of FLUX the third encoder, diffusers the second
 _T5 = _reader("text_encoder_2.", T5)
 _PLAIN = _reader("text_encoder.", CLIP)
+_TRANSFORMERS: tuple[Reader, ...] = (flux.find, stable_diffusion_3.find, wan.find)
 
 # names joined by underscores: known to a grammar, or refused
 _JOINED: dict[str, tuple[Reader, ...]] = {
-    "lora_unet_": (_UNET, flux.find),
-    "lora_transformer_": (flux.find,),
+    "lora_unet_": (_UNET, *_TRANSFORMERS),
+    "lora_transformer_": _TRANSFORMERS,
     "lora_te_": (_ENCODER,),
     "lora_te1_": (_ENCODER,),
     "lora_te2_": (_SECOND_ENCODER,),
     "lora_te3_": (_T5,),
-    "lycoris_": (_UNET, flux.find, _PLAIN, _reader("", T5, LANGUAGE_MODEL)),
+    "lycoris_": (_UNET, *_TRANSFORMERS, _PLAIN, _reader("", T5, LANGUAGE_MODEL)),
 }
 # dotted names say where they are; a grammar translates those that are not canonical
 _DOTTED: dict[str, tuple[Reader, ...]] = {
-    "model.diffusion_model.": (_UNET, flux.find),
-    "diffusion_model.": (_UNET, flux.find),
+    "model.diffusion_model.": (_UNET, *_TRANSFORMERS),
+    "diffusion_model.": (_UNET, *_TRANSFORMERS),
     "unet.": (_UNET,),
-    "transformer.": (flux.find,),
+    "transformer.": _TRANSFORMERS,
     "text_encoder.": (_ENCODER,),
     "text_encoder_2.": (_SECOND_ENCODER,),
     "text_encoders.clip_l.transformer.": (_ENCODER,),
     "text_encoders.clip_g.transformer.": (_SECOND_ENCODER,),
     "text_encoders.t5xxl.transformer.": (_T5,),
-    "": (_reader("unet.", BLOCKS), flux.find, _PLAIN),
+    "": (
+        _reader("unet.", BLOCKS),
+        flux.find,
+        stable_diffusion_3.find,
+        wan.find_block,
+        _PLAIN,
+    ),
 }
 _COMPONENTS = {
     "down_blocks.": "unet.",
@@ -66,9 +73,7 @@ _COMPONENTS = {
     "text_model.": "text_encoder.",
 }
 # blocks that diffusers calls otherwise: left as they are, one module would have two names
-_FOREIGN = re.compile(
-    r"(^|\.)(input_blocks|middle_block|output_blocks|double_blocks|single_blocks)\."
-)
+_FOREIGN = re.compile(r"(^|\.)((input|output|double|single|joint)_blocks|middle_block)\.")
 _DOTTED_NAME = re.compile(r"[^\s.]+(\.[^\s.]+)*")
 
 

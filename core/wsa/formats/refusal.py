@@ -9,6 +9,7 @@ from wsa.errors import WsaError
 
 # How many keys a message quotes, and how much of one: a name may be a page long.
 EXAMPLES, LONGEST_NAME = 3, 120
+KEPT_END = 60
 
 
 class BadFile(WsaError):
@@ -30,7 +31,10 @@ class Refused:
 def quoted(name: str) -> str:
     """Return a name as it may stand in one line: printable, and not too long."""
     shown = repr(name)
-    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}...'"
+    if len(shown) <= LONGEST_NAME:
+        return shown
+    # files below one folder, and modules of one model, differ at the end
+    return f"{shown[: LONGEST_NAME - KEPT_END]}...{shown[-KEPT_END:]}"
 
 
 def shown(name: str) -> str:

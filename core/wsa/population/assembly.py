@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from wsa.errors import WsaError
-from wsa.formats.refusal import Refused, shown
-from wsa.population.discovery import find_files
+from wsa.formats.adapter import ASSUMED
+from wsa.formats.refusal import Refused, examples, shown
 from wsa.population.files import FilePopulation, in_groups
 from wsa.population.labelling import TABLES, Labelled, label, metadata_key
 from wsa.population.members import agree, describe
@@ -18,6 +18,7 @@ from wsa.progress import say
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from wsa.population.discovery import Listing
     from wsa.population.members import Member
     from wsa.population.reading import Reading
 
@@ -32,33 +33,47 @@ class RefusedFiles(WsaError):
         super().__init__(f"{what} (listed above): mend them, or leave them out with --skip-bad")
 
 
-def file_population(root: Path, reading: Reading) -> FilePopulation:
-    """Describe every file below a folder from its header, and put them in groups that lie alike.
+def file_population(root: Path, listing: Listing, reading: Reading) -> FilePopulation:
+    """Describe every file that was found from its header, and put them in groups that lie alike.
 
     Raises WsaError, after telling every refused file and why, unless bad files may be skipped.
     """
     key = metadata_key(reading)
-    found, refused = find_files(root)
+    found, refused = listing
     chosen = found[: reading.limit]
     members, bad = describe(chosen, reading, key)
-    refused += bad
+    refused = [*refused, *bad]
     if not members:
         tell(refused)
         raise WsaError(f"{root} holds no adapter that can be read; {len(refused)} are refused")
     agreed = agree(members, reading.common_modules)
     ordered = in_groups(agreed.members, agreed.modules)
     everyone = [each.name for each in found]
-    labelled = label(ordered, root if root.is_dir() else root.parent, reading, everyone)
+    labelled = label(ordered, root, reading, everyone)
     refused += [*agreed.refused, *labelled.refused]
     tell(refused)
     if refused and not reading.skip_bad:
         raise RefusedFiles(refused, len(chosen))
-    for note in agreed.notes:
+    notes = [*_noted(members), *agreed.notes, *labelled.notes]
+    for note in notes:
         say(note)
     members, labels = _without(ordered, labelled)
-    return FilePopulation(
-        members, agreed.modules, labels, refused, agreed.notes, reading.num_workers
-    )
+    return FilePopulation(members, agreed.modules, labels, refused, notes, reading.num_workers)
+
+
+def _noted(members: Sequence[Member]) -> list[str]:
+    """Return what was taken for granted of files, or left out of them, once for all of them."""
+    count, notes = len(members), []
+    assumed = sum(any(note.startswith(ASSUMED) for note in each.form.notes) for each in members)
+    if assumed:
+        notes.append(f"{ASSUMED} 1 x in {assumed} of {count} files: they state none")
+    skipping = [each for each in members if each.form.skipped]
+    if skipping:
+        keys = {key for form in {m.form.skipped for m in skipping} for key in form}
+        told = f"{len(skipping)} of {count} files hold keys that are left out"
+        notes.append(f"{told}: {examples(list(keys))}")
+    # all pickles have one reader
+    return notes + next((each.keeper.notes for each in members if each.keeper), [])
 
 
 def _without(members: Sequence[Member], labelled: Labelled) -> tuple[list[Member], pa.Table]:

@@ -29,7 +29,11 @@ class Found:
         return self.path.lower().endswith(PICKLES)
 
 
-def find_files(root: Path) -> tuple[list[Found], list[Refused]]:
+# The adapter files below a folder, and the folders that cannot be entered.
+Listing = tuple[list[Found], list[Refused]]
+
+
+def find_files(root: Path) -> Listing:
     """Return the adapter files below a folder by name, and the folders that cannot be entered.
 
     A pickle beside a safetensors file of the same stem is another copy of it.

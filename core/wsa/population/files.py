@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from wsa.formats.algebra import LowRank
 from wsa.formats.reading import DTYPES, Filler
 from wsa.formats.refusal import BadFile, quoted, shown
 from wsa.layers import Catalogue, catalogue
+from wsa.population.examination import Loaded, loaded
 from wsa.population.population import Group, Population, Span
 from wsa_kernels.layout import Layout
 
@@ -99,21 +99,24 @@ class FilePopulation(Population):
         """Tell name, size, time and header of every file of a shard."""
         return [member.state for member in self.members[start:stop]]
 
-    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def load(self, start: int, stop: int) -> Loaded:
         """Read a shard, runs of files of one form together, `num_workers` runs at once."""
         group = self.group(start)
         flat = self.buffers.lend(stop - start, group.layout.size, group.dtype, self.pinned)
         scale = torch.ones(stop - start, len(group.layout.pairs))
-        with ThreadPoolExecutor(self.num_workers) as pool:
-            runs = list(self._runs(start, stop))
-            list(pool.map(lambda run: self._fill(run, start, flat, scale), runs))
-        return flat, scale
 
-    def _fill(self, run: Span, start: int, flat: Tensor, scale: Tensor) -> None:
-        members, rows = self.members[slice(*run)], slice(run[0] - start, run[1] - start)
+        def fill(rows: slice) -> None:
+            run = (start + rows.start, start + rows.stop)
+            self._fill(run, flat[rows], scale[rows])
+
+        runs = [slice(run[0] - start, run[1] - start) for run in self._runs(start, stop)]
+        return loaded(flat, scale, runs, fill, self.num_workers)
+
+    def _fill(self, run: Span, flat: Tensor, scale: Tensor) -> None:
+        members = self.members[slice(*run)]
         _refuse_changed(members)
         try:
-            self._filler(run[0]).fill(members, flat[rows], scale[rows])
+            self._filler(run[0]).fill(members, flat, scale)
         except BadFile as problem:
             raise WsaError(f"{problem}; run again when nobody writes there") from problem
 

@@ -32,6 +32,7 @@ class Labelled:
 
     table: pa.Table  # [N]; without labels, the adapters' names alone
     refused: list[Refused]
+    notes: Sequence[str] = ()
 
 
 def metadata_key(reading: Reading) -> str | None:
@@ -50,7 +51,8 @@ def label(
 ) -> Labelled:
     """Give every member its labels; those that are missing are null.
 
-    `everyone` names all files that were found: a table may label those that are not members.
+    `everyone` names all files that were found: a table may label those that are not members. Where
+    `root` is one file, the table beside it may label any others too: it was asked for alone.
     Raises WsaError where there is no source of labels to read, or several.
     """
     names = pa.array([member.name for member in members], pa.string())
@@ -81,29 +83,46 @@ def _typed(values: Sequence[str | None]) -> pa.Array:
     return texts
 
 
-def _from_table(names: pa.Array, root: Path, everyone: Sequence[str]) -> Labelled:
+def _from_table(names: pa.Array, source: Path, everyone: Sequence[str]) -> Labelled:
+    root = source if source.is_dir() else source.parent
+    path = _table_beside(root)
+    if path is None:
+        return Labelled(pa.table({ADAPTER: names}), [])
+    table = _read(path)
+    column = _names_column(table, path)
+    called = [_below(str(each), root) for each in table.column(column).to_pylist()]
+    found, strangers = _matched(everyone, called, path.name)
+    rows = [found.get(name) for name in names.to_pylist()]
+    lost = [name for name, row in zip(names.to_pylist(), rows, strict=True) if row is None]
+    refused = [Refused(name, f"{path.name} has no row for it") for name in lost]
+    chosen = table.drop_columns([column]).take(pa.array(rows, pa.int64()))
+    if ADAPTER in chosen.column_names:
+        chosen = chosen.drop_columns([ADAPTER])
+    chosen = chosen.add_column(0, ADAPTER, names)
+    if strangers and root == source:
+        told = f"it names adapters that are not there: {examples(strangers)}"
+        return Labelled(chosen, [Refused(path.name, told), *refused])
+    notes = [f"{path.name} names other adapters too: {examples(strangers)}"] if strangers else []
+    return Labelled(chosen, refused, notes)
+
+
+def _table_beside(root: Path) -> Path | None:
     present = [root / name for name in TABLES if (root / name).is_file()]
     if len(present) > 1:
         told = ", ".join(path.name for path in present)
         raise WsaError(f"{root} has several tables of labels ({told}); keep one of them")
-    if not present:
-        return Labelled(pa.table({ADAPTER: names}), [])
-    table = _read(present[0])
-    column = next((name for name in NAMES if name in table.column_names), None)
-    if column is None:
+    return present[0] if present else None
+
+
+def _names_column(table: pa.Table, path: Path) -> str:
+    """Return the column that says which adapter a row is of."""
+    found = next((name for name in NAMES if name in table.column_names), None)
+    if found is None:
         raise WsaError(
-            f"{present[0]} needs a column that names the adapter ({', '.join(NAMES)}); found "
+            f"{path} needs a column that names the adapter ({', '.join(NAMES)}); found "
             f"{', '.join(table.column_names)}"
         )
-    called = [_below(str(each), root) for each in table.column(column).to_pylist()]
-    found, refused = _matched(everyone, called, present[0].name)
-    rows = [found.get(name) for name in names.to_pylist()]
-    lost = [name for name, row in zip(names.to_pylist(), rows, strict=True) if row is None]
-    refused += [Refused(name, f"{present[0].name} has no row for it") for name in lost]
-    chosen = table.drop_columns([column]).take(pa.array(rows, pa.int64()))
-    if ADAPTER in chosen.column_names:
-        chosen = chosen.drop_columns([ADAPTER])
-    return Labelled(chosen.add_column(0, ADAPTER, names), refused)
+    return found
 
 
 def _read(path: Path) -> pa.Table:
@@ -138,8 +157,8 @@ def _read_lines(path: Path) -> pa.Table:
 
 def _matched(
     names: Sequence[str], told: Sequence[str], where: str
-) -> tuple[dict[str, int], list[Refused]]:
-    """Return the table's row of every file by name; rows of nobody are refused."""
+) -> tuple[dict[str, int], list[str]]:
+    """Return the table's row of every file by name, and the names that are nobody's."""
     place = _places(names)
     rows: dict[str, int] = {}
     strangers = []
@@ -151,8 +170,7 @@ def _matched(
             raise WsaError(f"{where} names {each!r} twice; an adapter needs one row")
         else:
             rows[name] = row
-    told_of = f"it names adapters that are not there: {examples(strangers)}"
-    return rows, [Refused(where, told_of)] if strangers else []
+    return rows, strangers
 
 
 def _places(names: Sequence[str]) -> Mapping[str, str]:

@@ -127,7 +127,8 @@ def load_manifest(path: Path) -> Manifest:
         return _sound(_parsed(path))
     except (Unsound, WsaError) as problem:
         raise WsaError(
-            f"{path} is no manifest of a packed store: {problem}; pack the population anew"
+            f"{path} is no manifest of a packed store: {problem}; remove the store, or choose "
+            f"another folder, and pack the population again"
         ) from problem
 
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsa.errors import WsaError
 from wsa.formats.adapter import AdapterReader, Form
 from wsa.formats.base_model import base_model
 from wsa.formats.header import refuse_irregular
@@ -82,6 +81,16 @@ def describe(
     return members, [each for each in all_of_them if isinstance(each, Refused)]
 
 
+def readable(each: Found, pickles: PickleReader | None) -> Path:
+    """Return where a file's tensors can be read; raises BadFile for a pickle nobody allowed."""
+    if not each.is_pickle:
+        return Path(each.path)
+    if pickles is None:
+        raise BadFile(PICKLE)
+    refuse_irregular(Path(each.path))
+    return pickles.converted(each.path)
+
+
 def agree(members: Sequence[Member], common_modules: bool) -> Agreed:
     """Hold every member to the modules most of them have.
 
@@ -98,8 +107,9 @@ def agree(members: Sequence[Member], common_modules: bool) -> Agreed:
             kept.append(member)
         else:
             refused.append(Refused(member.name, reason))
+    kept, outside = _sharing(kept)
     modules, notes = _shared(kept)
-    return Agreed(kept, modules, refused, notes)
+    return Agreed(kept, modules, [*refused, *outside], notes)
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ class Describer:
 
     def member(self, each: Found) -> Member:
         """Describe one file; raises BadFile, with the reason."""
-        path = self._readable(each)
+        path = readable(each, self.pickles)
         try:
             status = os.stat(path)
         except OSError as problem:
@@ -131,14 +141,6 @@ class Describer:
             self.pickles if each.is_pickle else None,
         )
 
-    def _readable(self, each: Found) -> Path:
-        if not each.is_pickle:
-            return Path(each.path)
-        if self.pickles is None:
-            raise BadFile(PICKLE)
-        refuse_irregular(Path(each.path))
-        return self.pickles.converted(each.path)
-
 
 def _extents_key(form: Form) -> tuple[tuple[str, tuple[int, int, bool]], ...]:
     return tuple(_extents(form).items())
@@ -152,8 +154,12 @@ def _strangeness(member: Member, usual: Extents, told: str, common_modules: bool
     """Say why a member does not belong to the others, or None where it does."""
     own = _extents(member.form)
     differing = [name for name in own if name in usual and own[name] != usual[name]]
-    if differing or not own.keys() & usual.keys():
-        return f"{_told(own)}, unlike {told} adapters: {_told(usual)}"
+    if differing:
+        name = differing[0]
+        return f"{_told(own, name)}, unlike {told} adapters: {_told(usual, name)}"
+    if not own.keys() & usual.keys():
+        lost = f"none of its modules is one of {told} adapters"
+        return f"{_told(own, next(iter(own)))}; {lost}: {_told(usual, next(iter(usual)))}"
     lacking, beside = usual.keys() - own.keys(), own.keys() - usual.keys()
     if common_modules or not (lacking or beside):
         return None
@@ -161,21 +167,42 @@ def _strangeness(member: Member, usual: Extents, told: str, common_modules: bool
     return f"it {what} of the modules that most adapters have; --common-modules takes what all have"
 
 
-def _told(extents: Extents) -> str:
-    guess = base_model({name: each[:2] for name, each in extents.items()}, {})
-    name, (rows, cols, _) = next(iter(extents.items()))
-    return f"base model {guess.name} ({quoted(name)} is {rows} x {cols})"
+def _told(extents: Extents, name: str) -> str:
+    guess = base_model({module: each[:2] for module, each in extents.items()}, {})
+    rows, cols, dense = extents[name]
+    what = f"{rows} x {cols}{', a plain matrix' if dense else ''}"
+    return f"base model {guess.name} ({quoted(name)} is {what})"
+
+
+def _sharing(members: list[Member]) -> tuple[list[Member], list[Refused]]:
+    """Return the largest group of members that have any module in common, and who is outside it."""
+    forms = _forms(members)
+    counted: Counter[str] = Counter()
+    for key, count in Counter(id(member.form) for member in members).items():
+        counted.update(dict.fromkeys(forms[key].shapes, count))
+    # a group shares a module, and all who have one are a group: the commonest makes the largest
+    ((module, count),) = counted.most_common(1)
+    if count == len(members):
+        return members, []
+    inside = {key for key, form in forms.items() if module in form.shapes}
+    reason = (
+        f"no module is in all {len(members)} adapters: {count} have {quoted(module)}, this one "
+        f"does not"
+    )
+    outside = [Refused(each.name, reason) for each in members if id(each.form) not in inside]
+    return [each for each in members if id(each.form) in inside], outside
+
+
+def _forms(members: Iterable[Member]) -> dict[int, Form]:
+    return {id(member.form): member.form for member in members}
 
 
 def _shared(members: Iterable[Member]) -> tuple[tuple[str, ...], list[str]]:
     """Return the modules that all members have, in their order, and what that drops."""
-    forms = {id(member.form): member.form for member in members}.values()
-    every = [dict.fromkeys(module.name for module in form.modules) for form in forms]
-    if not every:
-        return (), []
+    every = [
+        dict.fromkeys(module.name for module in form.modules) for form in _forms(members).values()
+    ]
     shared = tuple(name for name in every[0] if all(name in names for names in every))
-    if not shared:
-        raise WsaError("the adapters have no module in common; nothing to compare")
     dropped = sorted({name for names in every for name in names} - set(shared))
     told = [f"modules that not all adapters have are left out: {examples(dropped)}"]
     return shared, told if dropped else []

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from wsa.errors import WsaError, cause
 from wsa.formats.refusal import Refused, shown
+from wsa.population.examination import Loaded
 from wsa.population.labelling import ADAPTER
 from wsa.population.manifest import (
     LABELS,
@@ -27,8 +27,8 @@ from wsa.population.manifest import (
     is_manifest,
     load_manifest,
 )
-from wsa.population.population import Population, Shard, Span, masked
-from wsa.population.shard_file import AGAIN, OTHER_BYTES, Loaded, load_shard
+from wsa.population.population import Population, Span
+from wsa.population.shard_file import AGAIN, OTHER_BYTES, load_shard
 from wsa.storage import digest
 
 if TYPE_CHECKING:
@@ -80,24 +80,16 @@ class PackedPopulation(Population):
         proof = self._stored(start).digest
         return [proof, stop - start, status.st_size, status.st_mtime_ns]
 
-    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Read a shard as it is stored; raises WsaError where it is damaged."""
-        found = self._loaded(start, stop)
-        return found.flat, found.scale
+    def load(self, start: int, stop: int) -> Loaded:
+        """Read a shard into one buffer, pinned where it goes to CUDA.
 
-    def read(self, start: int, stop: int) -> Shard:
-        """Read a shard by one read into one buffer, pinned where it goes to CUDA."""
-        found = self._loaded(start, stop)
-        return masked(start, found.flat, found.scale, found.digests, found.valid)
-
-    def _loaded(self, start: int, stop: int) -> Loaded:
+        Raises WsaError where it is damaged: it is proved whole, and cut where the population is.
+        """
         stored, group = self._stored(start), self.group(start)
         buffer = partial(self.buffers.lend_bytes, pinned=self.pinned)
         found = load_shard(self._path(stored), stored, group, buffer)
-        # a shard is proved whole, and cut where the population is
         rows = slice(0, stop - start)
-        flat, scale = found.flat[rows], found.scale[rows]
-        return Loaded(flat, scale, found.digests[rows], found.valid[rows])
+        return Loaded(**{name: values[rows] for name, values in vars(found).items()})
 
     def _stored(self, start: int) -> StoredShard:
         return self.manifest.shards[bisect_right(self._stops, start)]

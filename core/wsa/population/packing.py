@@ -40,7 +40,7 @@ from wsa.population.manifest import (
 )
 from wsa.population.population import Group, Population, Span, ahead
 from wsa.population.shard_file import find_shard, write_shard
-from wsa.progress import progress
+from wsa.progress import progress, say
 from wsa.storage import (
     PARTIAL,
     canonical_digest,
@@ -126,7 +126,7 @@ class Packing:
         done = sum(stop - start for start, stop in spans if found[start, stop])
         with progress("pack", self.population.count, "adapters", done) as bar:
             for span, loaded in zip(missing, ahead(self.population.load, missing), strict=True):
-                found[span] = self._write(span, *loaded)
+                found[span] = self._write(span, loaded.flat, loaded.scale)
                 bar.advance(span[1] - span[0])
         return [shard for shard in found.values() if shard is not None], len(missing)
 
@@ -134,7 +134,11 @@ class Packing:
         # nothing tells whether a source in memory is as it was
         if not self.population.state(*span):
             return None
-        return find_shard(self._path(span), span[1] - span[0], self._group(span))
+        path = self._path(span)
+        found = find_shard(path, span[1] - span[0], self._group(span))
+        if found is None and path.exists():
+            say(f"{path} is damaged: it is written again")
+        return found
 
     def _write(self, span: Span, flat: Tensor, scale: Tensor) -> StoredShard:
         converted = flat.to(self._group(span).dtype)

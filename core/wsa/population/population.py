@@ -23,6 +23,7 @@ from wsa.storage import canonical_digest
 
 if TYPE_CHECKING:
     from wsa.layers import Catalogue
+    from wsa.population.examination import Loaded
     from wsa_kernels.layout import Layout
 
 # A shard is the unit that is read, computed, cached and committed: 64 MiB, at most 1,024 adapters.
@@ -86,8 +87,8 @@ class Population(ABC):
     pinned: bool = False  # asks for buffers that CUDA copies from without one of its own
 
     @abstractmethod
-    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Read a shard's weights [n, P] and scales [n, M] as they are stored, finite or not."""
+    def load(self, start: int, stop: int) -> Loaded:
+        """Read a shard as it is stored, finite or not, and examine it."""
 
     @abstractmethod
     def state(self, start: int, stop: int) -> list[Any]:
@@ -98,8 +99,8 @@ class Population(ABC):
         """Return the first adapters only."""
 
     def read(self, start: int, stop: int) -> Shard:
-        """Read the adapters of a shard into one flat buffer."""
-        return proved(start, *self.load(start, stop))
+        """Read the adapters of a shard into one flat buffer; those not finite are zero."""
+        return _masked(start, self.load(start, stop))
 
     @cached_property
     def buffers(self) -> Buffers:
@@ -178,16 +179,7 @@ def ahead(read: Callable[[int, int], Read], ranges: Sequence[Span]) -> Iterator[
             yield coming.popleft().result()
 
 
-def proved(start: int, flat: Tensor, scale: Tensor) -> Shard:
-    """Return a shard of weights just read: every row by its digest, those not finite zeroed."""
-    from wsa.population.identity import examined
-
-    digests, valid = examined(flat, scale)
-    return masked(start, flat, scale, digests, valid)
-
-
-def masked(start: int, flat: Tensor, scale: Tensor, digests: list[str], valid: np.ndarray) -> Shard:
-    """Return a shard whose rows that are not finite are zero."""
-    for row in (~valid).nonzero()[0].tolist():
-        flat[row], scale[row] = 0, 0
-    return Shard(start, start + len(flat), flat, scale, valid, digests)
+def _masked(start: int, found: Loaded) -> Shard:
+    for row in (~found.valid).nonzero()[0].tolist():
+        found.flat[row], found.scale[row] = 0, 0
+    return Shard(start, start + len(found.flat), **vars(found))

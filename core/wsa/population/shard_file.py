@@ -7,10 +7,8 @@ digest of all rows stands in the metadata: a finished shard tells what it is wit
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +16,7 @@ from wsa.errors import WsaError
 from wsa.formats.header import METADATA, PREFIX, HeaderReader
 from wsa.formats.reading import read_exactly
 from wsa.formats.refusal import BadFile
-from wsa.population.identity import examined, row_digests
+from wsa.population.examination import Loaded, examined, loaded, parts_of
 from wsa.population.manifest import StoredShard
 from wsa.storage import digest, write_bytes
 
@@ -35,19 +33,9 @@ OTHER_BYTES = "its bytes do not have the recorded digest"
 STORED_AS = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What a shard file holds, proved against the digest it was written with."""
-
-    flat: Tensor  # [n, P]
-    scale: Tensor  # [n, M]
-    digests: list[str]
-    valid: np.ndarray  # [n] bool: is finite
-
-
 def write_shard(path: Path, flat: Tensor, scale: Tensor) -> StoredShard:
     """Write a shard whole or not at all, and return what the manifest says of it."""
-    proof = proof_of(row_digests(flat, scale))
+    proof = proof_of(examined(flat, scale).digests)
     tensors = {"flat": flat, "scale": scale} if scale.shape[1] else {"flat": flat}
     parts = [_header(tensors, proof)]
     parts += [_bytes(each) for each in tensors.values()]
@@ -72,26 +60,38 @@ def find_shard(path: Path, rows: int, group: Group) -> StoredShard | None:
 def load_shard(
     path: Path, stored: StoredShard, group: Group, buffer: Callable[[int], Tensor]
 ) -> Loaded:
-    """Read a shard by one read into one buffer; raises WsaError where it is not as recorded."""
+    """Read a shard into one buffer, its parts side by side, each examined as it comes.
+
+    Raises WsaError where it is not as recorded.
+    """
     try:
         header = HeaderReader().read(path)
-        told = header.metadata.get("digest")
-        if told != stored.digest or not _fits(header, stored.rows, group):
+        if header.metadata.get("digest") != stored.digest or not _fits(header, stored.rows, group):
             raise BadFile("it is not the one that the manifest names")
-        data = buffer(header.structure.data_bytes)
-        read_exactly(path, data.numpy(), header.data_start)
+        found = _loaded(path, header, stored.rows, group, buffer(header.structure.data_bytes))
     except BadFile as problem:
         raise WsaError(f"{path} is damaged: {problem}; {AGAIN}") from problem
-    flat, scale = _tensors(data, stored.rows, group)
-    digests, valid = examined(flat, scale)
-    if proof_of(digests) != stored.digest:
+    if proof_of(found.digests) != stored.digest:
         raise WsaError(f"{path} is damaged: {OTHER_BYTES}; {AGAIN}")
-    return Loaded(flat, scale, digests, valid)
+    return found
 
 
 def proof_of(digests: Sequence[str]) -> str:
     """Return one digest of all rows of a shard, in order."""
     return digest("".join(digests).encode())
+
+
+def _loaded(path: Path, header: Header, rows: int, group: Group, data: Tensor) -> Loaded:
+    memory, weights = data.numpy(), rows * group.row_bytes
+    flat, scale = _tensors(data, rows, group)
+    # what scales a row is examined with it
+    read_exactly(path, memory[weights:], header.data_start + weights)
+
+    def fill(part: slice) -> None:
+        place = slice(part.start * group.row_bytes, part.stop * group.row_bytes)
+        read_exactly(path, memory[place], header.data_start + place.start)
+
+    return loaded(flat, scale, parts_of(flat), fill)
 
 
 def _tensors(data: Tensor, rows: int, group: Group) -> tuple[Tensor, Tensor]:

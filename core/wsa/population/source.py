@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wsa import zoo
 from wsa.errors import EnvironmentProblem, WsaError, cause
 from wsa.population.assembly import file_population
-from wsa.population.discovery import PICKLES, SAFE, find_files
+from wsa.population.discovery import PICKLES, SAFE, Listing, find_files
+from wsa.population.hub import from_hub, load
 from wsa.population.packed import is_packed, packed_population
 from wsa.population.reading import EVERYTHING, Reading
 from wsa.population.tables import table_population
@@ -33,21 +35,45 @@ def open_population(name: str, reading: Reading = EVERYTHING) -> Population:
     Reads headers, a manifest, or the first row of a table. Raises WsaError for anything else.
     """
     path = Path(name).expanduser()
+    _refuse_unreachable(path)
     if is_packed(path):
+        if reading.label_from is not None:
+            raise _only_files(name, "a packed store")
         return packed_population(path, reading.limit)
-    if _holds_files(path):
-        return file_population(path, reading)
+    listing = _adapter_files(path)
+    if listing is not None:
+        return file_population(path, listing, reading)
+    if reading.label_from is not None:
+        raise _only_files(name, "a table")
     return table_population(open_dataset(name), name, reading.limit, reading.num_workers)
 
 
-def _holds_files(path: Path) -> bool:
+def _refuse_unreachable(path: Path) -> None:
+    try:
+        locked = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+    except OSError as problem:
+        raise EnvironmentProblem(f"{path} cannot be reached: {problem.strerror}") from problem
+    if locked:
+        raise EnvironmentProblem(f"{path} cannot be read: needed the right to list and enter it")
+
+
+def _adapter_files(path: Path) -> Listing | None:
+    """Return what one walk of a folder finds; None where it holds no adapter files."""
     if path.is_file():
-        return path.suffix.lower() in (SAFE, *PICKLES)
+        return find_files(path) if path.suffix.lower() in (SAFE, *PICKLES) else None
     if not path.is_dir() or (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-        return False
+        return None
     found, refused = find_files(path)
     # a folder that cannot be entered is told as one, unless there are tables to read
-    return bool(found) or bool(refused and not any(path.glob("**/*.parquet")))
+    told = found or (refused and not any(path.glob("**/*.parquet")))
+    return (found, refused) if told else None
+
+
+def _only_files(name: str, kind: str) -> WsaError:
+    return WsaError(
+        f"--label-from reads labels of adapter files; {name} is {kind} with label columns of its "
+        f"own: leave it out, and name one of them after --label"
+    )
 
 
 def open_dataset(name: str) -> Dataset:
@@ -67,13 +93,20 @@ def _locate(where: str) -> Dataset | DatasetDict:
     path = Path(where).expanduser()
     if path.exists():
         return _from_path(path)
-    if where in HUB_NAMES or (where.count("/") == 1 and not where.startswith((".", "/", "~"))):
-        return _from_hub(HUB_NAMES.get(where, where))
+    if where in HUB_NAMES or _is_hub_id(where):
+        return from_hub(HUB_NAMES.get(where, where))
     known = ", ".join([*zoo.NAMED, *HUB_NAMES])
     raise WsaError(
         f"no data set {where!r}: needed one of {known}, a folder or file that exists, "
-        f"or a hub id OWNER/NAME"
+        f"or a hub id OWNER/NAME (no folder may be called OWNER here)"
     )
+
+
+def _is_hub_id(where: str) -> bool:
+    """Tell whether a name asks the hub; in a folder that exists a name was mistyped."""
+    owner, _, name = where.partition("/")
+    plain = bool(owner and name) and "/" not in name and not owner.startswith((".", "~"))
+    return plain and not Path(owner).exists()
 
 
 def _from_path(path: Path) -> Dataset | DatasetDict:
@@ -85,7 +118,7 @@ def _from_path(path: Path) -> Dataset | DatasetDict:
             f"{path} is no population: needed adapter files, a folder written by datasets' "
             f"save_to_disk, or Parquet files"
         )
-    return _load("parquet", data_files=[str(file) for file in files])
+    return load("parquet", data_files=[str(file) for file in files])
 
 
 def _from_folder(path: Path) -> Dataset | DatasetDict:
@@ -98,25 +131,6 @@ def _from_folder(path: Path) -> Dataset | DatasetDict:
         raise WsaError(f"{path} holds a data set or split without adapters; remove it") from problem
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise WsaError(f"cannot read the data set folder {path}: {cause(problem)}") from problem
-
-
-def _from_hub(hub_id: str) -> Dataset | DatasetDict:
-    try:
-        return _load(hub_id)
-    except WsaError as problem:
-        raise EnvironmentProblem(
-            f"cannot load {hub_id!r} from the hub ({problem}); download it once and pass the folder"
-        ) from problem
-
-
-def _load(builder: str, **options: Any) -> Dataset | DatasetDict:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(builder, **options)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as problem:
-        raise WsaError(f"{builder}: {cause(problem)}") from problem
 
 
 def _one_split(found: Dataset | DatasetDict, split: str, where: str) -> Dataset:

@@ -16,6 +16,7 @@ from torch import Tensor
 from wsa.errors import WsaError
 from wsa.layers import Catalogue, catalogue, split_key
 from wsa.population.columns import element_type, is_layer, matrices_of, shape_of
+from wsa.population.examination import Loaded, examined
 from wsa.population.population import Group, Population
 from wsa_kernels.layout import Layout
 
@@ -51,7 +52,7 @@ class TablePopulation(Population):
         found = [(name, os.stat(name)) for name in names]
         return [[name, each.st_size, each.st_mtime_ns] for name, each in found]
 
-    def load(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def load(self, start: int, stop: int) -> Loaded:
         """Read adapters `start` to `stop` into one flat buffer, `num_workers` columns at once."""
         group = self.group(start)
         table = self._weights[start:stop]
@@ -62,7 +63,7 @@ class TablePopulation(Population):
         with ThreadPoolExecutor(self.num_workers) as pool:
             layers = range(len(self.catalogue.keys))
             list(pool.map(lambda layer: self._fill(flat, table, layer), layers))
-        return flat, torch.ones(stop - start, len(layout.pairs))
+        return examined(flat, torch.ones(stop - start, len(layout.pairs)))
 
     @cached_property
     def _weights(self) -> Dataset:

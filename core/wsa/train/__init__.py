@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wsa.train.compiling import USUAL_EPOCHS
 from wsa.train.config import CONDITIONS, TrainConfig
 from wsa.train.goal import CLASSES, KINDS, ORDINAL, PRIMARY, REGRESSION, Goal
 from wsa.train.heads import HEADS, MLP, fit_head, known_head
@@ -22,6 +23,7 @@ __all__ = [
     "PARTS",
     "PRIMARY",
     "REGRESSION",
+    "USUAL_EPOCHS",
     "Goal",
     "Outcome",
     "Run",

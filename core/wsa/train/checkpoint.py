@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wsa.train.split import Split
 
 # Raise it when the layout of a checkpoint changes: older ones are then another job's.
-VERSION = 2
+VERSION = 3
 
 
 def fingerprint(

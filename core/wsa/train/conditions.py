@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-
-# A step that is compiled saves at most about a millisecond of launches; compiling costs 10-40 s.
-STEPS_WORTH_COMPILING = 40_000
 
 
 def precision(amp: bool | None, device: torch.device) -> torch.dtype:
@@ -22,24 +20,28 @@ def precision(amp: bool | None, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def compiles(wish: bool | None, device: torch.device, steps: int) -> bool:
-    """Tell whether at most `steps` training steps are worth a compiled one.
+def open_to_compiling(wish: bool | None, device: torch.device) -> bool:
+    """Tell whether a measurement is to decide on compiling.
 
     On the CPU never unasked: products dominate there, and a compiled step has the same ones.
     """
-    if wish is None:
-        return device.type == "cuda" and steps >= STEPS_WORTH_COMPILING
-    return wish
+    return wish is None and device.type == "cuda"
 
 
-def conditions(device: torch.device, dtype: torch.dtype, compiled: bool) -> dict[str, Any]:
-    """Return everything that may change bits between two sittings of one job."""
+def conditions(
+    device: torch.device, dtype: torch.dtype, compiled: bool, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return everything that may change bits between two sittings of one job.
+
+    `more` is what only some trainings have: a graph, columns that pad, a smaller batch.
+    """
     return {
         "torch": str(torch.__version__),
         "device": _describe(device),
         "threads": torch.get_num_threads(),
         "amp": None if dtype == torch.float32 else str(dtype).removeprefix("torch."),
         "compile": compiled,
+        **more,
     }
 
 

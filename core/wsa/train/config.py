@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from wsa.errors import need
 
 # What may change between two sittings of one job: it changes bits, never the job.
-CONDITIONS = ("amp", "compile", "checkpoint_seconds")
+CONDITIONS = ("amp", "compile", "graph", "stream", "checkpoint_seconds")
+# BatchNorm knows no variance of one adapter.
+LEAST_BATCH = 2
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """How a classifier is trained; `amp` and `compile` None means: as the device deserves."""
+    """How a classifier is trained; a condition that is None is chosen as the device deserves.
+
+    `graph` replays the step as a CUDA graph; `stream` keeps the features in the host's memory.
+    """
 
     hidden_dim: int = 512
     dropout: float = 0.5
@@ -24,6 +29,8 @@ class TrainConfig:
     patience: int = 15
     amp: bool | None = None
     compile: bool | None = None
+    graph: bool | None = None
+    stream: bool | None = None
     checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
@@ -32,7 +39,7 @@ class TrainConfig:
         need(0 <= self.weight_decay < math.inf, "--weight-decay", "0 or more", self.weight_decay)
         need(0 < self.learning_rate < math.inf, "learning rate", "above 0", self.learning_rate)
         need(
-            self.batch_size >= 2,
+            self.batch_size >= LEAST_BATCH,
             "--batch-size",
             "at least 2, as BatchNorm knows no variance of one adapter",
             self.batch_size,

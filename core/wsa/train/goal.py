@@ -47,9 +47,21 @@ class Goal:
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of every adapter, [S, B], of outputs [S, B, O]."""
+        return self.misfit(outputs, self.wanted(labels))
+
+    def wanted(self, labels: Tensor) -> Tensor:
+        """Return what the outputs are held to: a number in standard deviations, else the label."""
         if self.kind == REGRESSION:
-            wanted = ((labels - self.mean) / self.std).float()
-            return (outputs.squeeze(-1) - wanted).square()
+            return ((labels - self.mean) / self.std).float()
+        return labels
+
+    def misfit(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of every adapter, [S, B], of outputs held to what is wanted of them.
+
+        It reads neither mean nor spread: one compiled form serves the splits of every label.
+        """
+        if self.kind == REGRESSION:
+            return (outputs.squeeze(-1) - labels).square()
         if self.kind == ORDINAL:
             steps = torch.arange(self.classes - 1, device=labels.device)
             above = (labels[..., None] > steps).float()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from wsa import interruption
-from wsa.errors import WsaError, differences
-from wsa.progress import say
-from wsa.train import checkpoint as checkpoints
+from wsa.errors import WsaError
+from wsa.train.checkpoint import fingerprint
 from wsa.train.goal import REGRESSION, as_goal
-from wsa.train.outcome import collect
-from wsa.train.parts import arrange
-from wsa.train.trainer import Trainer
+from wsa.train.sitting import Job, Sitting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,69 +35,26 @@ def train(
     on_epoch: Callable[[int, int], None] | None = None,
     columns: Sequence[Sequence[int]] | None = None,
     brief: bool = False,
+    device: torch.device | None = None,
 ) -> Outcome:
-    """Train S runs on [N, D] float32 features and [N] labels, on the features' device.
+    """Train S runs on [N, D] float32 features and [N] labels, on `device` or where they lie.
 
     Labels are int64 for classes and levels, float64 for a number. With a `checkpoint` path a killed
     training goes on where it was; the caller removes the file once the outcome is safe.
     `on_epoch(epoch, max_epochs)` is called after each epoch. With `columns`, run s reads only those
     of the D columns that `columns[s]` names. `brief` measures the primary metric alone.
+
+    Features that the device has no room for stay where they are, and batches travel. Where memory
+    is refused all the same, the task starts anew with half the batch, down to two adapters.
     """
     goal = fitted(as_goal(goal), labels, split)
     check(features, labels, split, runs, goal)
-    standard, parts = arrange(features, labels, split, runs, columns)
-    job = ""
+    digest = ""
     if checkpoint is not None:
-        job = checkpoints.fingerprint(features, labels, split, runs, goal, config, columns)
-    trainer = Trainer(parts, runs, goal, config)
-    sitting = _Sitting(trainer, checkpoint, job)
-    sitting.finish(on_epoch)
-    return collect(trainer, standard, sitting.exact, brief)
-
-
-class _Sitting:
-    """What lies between two kills: resumed from a checkpoint, leaving checkpoints behind."""
-
-    def __init__(self, trainer: Trainer, path: Path | None, job: str) -> None:
-        self.trainer, self.path, self.job = trainer, path, job
-        self.exact = True
-        self.before: dict[str, Any] | None = None
-        self.saved = time.monotonic()
-        state = checkpoints.load(path, job, trainer.device) if path is not None else None
-        if state is not None:
-            trainer.restore(state["trainer"])
-            self.exact, self.before = bool(state["exact"]), state["conditions"]
-
-    def finish(self, on_epoch: Callable[[int, int], None] | None) -> None:
-        """Train until every run has stopped."""
-        with interruption.watched():
-            while not self.trainer.done:
-                self.trainer.run_epoch()
-                # asked once: a signal that comes later waits for the next epoch, and its save
-                last = interruption.requested()
-                self.after_epoch(last)
-                if on_epoch is not None:
-                    on_epoch(self.trainer.epoch, self.trainer.config.max_epochs)
-                if last:
-                    interruption.stop()
-
-    def after_epoch(self, last: bool = False) -> None:
-        """Judge the conditions, known only now as compiling may have failed; save where due."""
-        if self.before is not None:
-            self._compare(self.before, self.trainer.conditions())
-            self.before = None
-        due = time.monotonic() - self.saved >= self.trainer.config.checkpoint_seconds
-        if self.path is not None and (due or last) and not self.trainer.done:
-            state = {"trainer": self.trainer.state(), "conditions": self.trainer.conditions()}
-            checkpoints.save(self.path, self.job, state | {"exact": self.exact})
-            self.saved = time.monotonic()
-
-    def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        changed = differences(before, now)
-        if changed:
-            self.exact = False
-            told = ", ".join(changed)
-            say(f"training resumed under other conditions ({told}): its last digits may differ")
+        digest = fingerprint(features, labels, split, runs, goal, config, columns)
+    where = features.device if device is None else device
+    job = Job(features, labels, split, runs, goal, columns, config, where)
+    return Sitting(job, checkpoint, digest).outcome(on_epoch, brief)
 
 
 def fitted(goal: Goal, labels: Tensor, split: Split) -> Goal:

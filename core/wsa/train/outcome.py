@@ -49,6 +49,8 @@ class Outcome:
     labels: dict[str, NDArray[np.int64]] = field(repr=False)
     weights: dict[str, Tensor] = field(repr=False)  # the best state, [S, ...] each
     standard: Standard = field(repr=False)
+    # what steps and compilations took, in seconds: told beside results, which do not depend on it
+    measured: dict[str, float] = field(default_factory=dict, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return all but arrays, as results.json holds it."""
@@ -62,7 +64,13 @@ class Outcome:
         }
 
 
-def collect(trainer: Trainer, standard: Standard, exact: bool, brief: bool = False) -> Outcome:
+def collect(
+    trainer: Trainer,
+    standard: Standard,
+    exact: bool,
+    brief: bool = False,
+    measured: dict[str, float] | None = None,
+) -> Outcome:
     """Measure every run at its best epoch; `brief`: by the primary metric alone."""
     trainer.restore_best()
     goal = trainer.goal
@@ -77,11 +85,12 @@ def collect(trainer: Trainer, standard: Standard, exact: bool, brief: bool = Fal
         columns_constant=standard.constant,
         conditions=trainer.conditions(),
         exact_resume=exact,
-        warnings=[*trainer.step.warnings, *_untrained(runs)],
+        warnings=[*_memory(trainer), *trainer.step.warnings, *_untrained(runs)],
         probabilities={name: answers[name] for name in ("val", "test")},
         labels={name: truth[name] for name in ("val", "test")},
-        weights=trainer.best,
+        weights=trainer.weights(),
         standard=standard,
+        measured=dict(measured or {}),
     )
 
 
@@ -112,6 +121,14 @@ def _histories(trainer: Trainer) -> list[dict[str, Any]]:
         }
         for run, epochs, best, failed in zip(*columns, strict=True)
     ]
+
+
+def _memory(trainer: Trainer) -> list[str]:
+    """Say what was done for want of memory."""
+    batch = trainer.more.get("batch_size")
+    lowered = [] if batch is None else [f"batches of {batch}: larger ones did not fit the memory"]
+    streamed = ["features on the host, batches streamed: they do not fit the device"]
+    return lowered + (streamed if "stream" in trainer.more else [])
 
 
 def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:

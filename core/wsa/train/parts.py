@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the split, on the device."""
+    """One part of the split, on the device; streamed, its features and columns on the host."""
 
     features: Tensor  # [n, C] float32; with `columns` one more, of zeros
     labels: Tensor  # [S, n] int64, of a number float64; the control's are permuted
     columns: Tensor | None = None  # [S, W], what each run reads; C, the zeros, where it reads less
+    real: int | None = None  # how many of the columns are read, where zeros follow
 
     def of(self, runs: Sequence[int]) -> Tensor | None:
         """Return the columns that some runs read, or None where all read everything."""
@@ -38,16 +39,24 @@ class Part:
     def widths(self, runs: int) -> list[int]:
         """Return how many columns each run reads, at least one."""
         if self.columns is None:
-            return [self.features.shape[1]] * runs
+            return [self.real or self.features.shape[1]] * runs
         real = (self.columns < self.features.shape[1] - 1).sum(1)
         return [int(count) for count in real.clamp(min=1).tolist()]
 
-    def batch(self, runs: Sequence[int], rows: Tensor) -> Tensor:
-        """Return the features [S, B, W] of one batch of rows [S, B] for each run."""
-        columns = self.of(runs)
+    def batch(self, rows: Tensor, columns: Tensor | None) -> Tensor:
+        """Return the features [S, B, W] of one batch of rows [S, B], of the columns of each run."""
         if columns is None:
             return self.features[rows]
         return self.features[rows[:, :, None], columns[:, None, :]]
+
+    def padded(self, width: int) -> Part:
+        """Return the part with columns of zeros after its own, up to a width W for every run."""
+        if self.columns is None:
+            real = self.features.shape[1]
+            values = functional.pad(self.features, (0, width - real))
+            return replace(self, features=values, real=real)
+        zeros, missing = self.features.shape[1] - 1, width - self.columns.shape[1]
+        return replace(self, columns=functional.pad(self.columns, (0, missing), value=zeros))
 
 
 def arrange(
@@ -59,14 +68,16 @@ def arrange(
 ) -> tuple[Standard, dict[str, Part]]:
     """Standardise [N, D] features by the training part and lay out the three parts.
 
-    With `columns`, run s reads those of the D columns that `columns[s]` names, and no others.
+    The labels may lie on another device than the features, which then are to be streamed. With
+    `columns`, run s reads those of the D columns that `columns[s]` names, and no others.
     """
     rows = {name: _rows(split, name, features) for name in PARTS}
     standard = standardise.fit(features[rows["train"]])
     read = None if columns is None else _padded(columns, standard)
     parts = {}
     for name, mine in rows.items():
-        answers = torch.stack([_answers(labels[mine], run, name) for run in runs])
+        held = labels[mine.to(labels.device)]
+        answers = torch.stack([_answers(held, run, name) for run in runs])
         values = standardise.apply(standard, features[mine])
         if read is not None:
             values = functional.pad(values, (0, 1))
