@@ -11,7 +11,7 @@ GPU_PYTHON_VERSION ?= 3.12
 GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo2 pydantic \
 	pydantic-core pytest-benchmark pytest-timeout typing-inspection
 
-.PHONY: demo test lint soak gpu-check wheels
+.PHONY: demo test lint docs soak gpu-check wheels
 
 # what has something to say of rank 1, less `ensemble`: all of them again, it takes half the time
 DEMO := simple_stats,stats,rank_based,spectral,matrix_norms,distribution,frequency,info_theoretic,profile
@@ -27,6 +27,11 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation, from docs/ and from the code itself; a warning is an error.
+docs: .venv/dev
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 # Two hundred runs killed at random moments and resumed, some in half precision, some compiled.
 soak: .venv/dev

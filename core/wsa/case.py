@@ -23,10 +23,10 @@ YARDSTICKS = ("loop", "eager")
 class Setting:
     """What a case is run on; one line of the table for each contender."""
 
-    adapters: int  # N
-    rank: int = 1  # R; 0 where the case has none
+    adapters: int  #: N
+    rank: int = 1  #: R; 0 where the case has none
     view: str = "factors"
-    dtype: str = "fp32"  # of the weights: fp32, fp16 or bf16
+    dtype: str = "fp32"  #: of the weights: fp32, fp16 or bf16
     device: str = "cpu"
     seed: int = 0
 
@@ -64,27 +64,27 @@ class Case:
     seconds for all of them is timed on a few.
     """
 
-    name: str  # words of a-z, 0-9 and _; `family/name` runs with its family too
+    name: str  #: words of a-z, 0-9 and _; `family/name` runs with its family too
     inputs: Callable[[Setting], Any]
     reference: Contender
-    contenders: Mapping[str, Contender]  # by backend, in the table's order
-    shape: Callable[[Any], str]  # how the inputs are told in the table
-    bytes: Callable[[Any], int]  # each input read once
+    contenders: Mapping[str, Contender]  #: by backend, in the table's order
+    shape: Callable[[Any], str]  #: how the inputs are told in the table
+    bytes: Callable[[Any], int]  #: each input read once
     flops: Callable[[Any], float] = field(default=lambda _: 0.0)
     tolerance: Mapping[str, float] = field(default_factory=lambda: {"": 1e-5})
     views: tuple[str, ...] = ("factors",)
-    ranks: tuple[int, ...] = (1,)  # unless asked for others; none: the case has no rank
-    # N by (device, view), unless asked for another
+    ranks: tuple[int, ...] = (1,)  #: unless asked for others; none: the case has no rank
+    #: N by (device, view), unless asked for another
     adapters: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    # how many of those are enough, where that hangs on rank and type
+    #: how many of those are enough, where that hangs on rank and type
     enough: Callable[[Setting], int] = field(default=lambda setting: setting.adapters)
     part: Callable[[Any, Sequence[int]], Any] | None = None
     scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})
-    # backends that need the device "cuda", or a package; the others run everywhere
+    #: backends that need the device "cuda", or a package; the others run everywhere
     needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
     targets: tuple[Target, ...] = ()
-    # backends that `--fail-if` judges; none: all but `loop` and `eager`
+    #: backends that `--fail-if` judges; none: all but `loop` and `eager`
     gated: tuple[str, ...] = ()
-    # names of answers that are one number each: told beside the times, as a contender found them
+    #: names of answers that are one number each: told beside the times, as a contender found them
     told: tuple[str, ...] = ()
-    on_request: bool = False  # runs only where its name, or its family's, is given
+    on_request: bool = False  #: runs only where its name, or its family's, is given

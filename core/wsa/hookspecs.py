@@ -14,16 +14,23 @@ if TYPE_CHECKING:
 API_VERSION = 1
 
 hookspec = pluggy.HookspecMarker("wsa")
+#: Marks a function of a plugin's module as the implementation of the hook of its name.
 hookimpl = pluggy.HookimplMarker("wsa")
 
 
 @hookspec
 def wsa_representations() -> list[Representation | Composite]:
-    """Offer representations; entry-point group `wsa`."""
+    """Offer representations; entry-point group `wsa`.
+
+    Called once, when the plugin is asked for by name; the list must not be empty.
+    """
     return []
 
 
 @hookspec
 def wsa_bench_cases() -> list[Case]:
-    """Offer cases for `wsa bench`; entry-point group `wsa.bench`."""
+    """Offer cases for `wsa bench`; entry-point group `wsa.bench`.
+
+    Called once, whenever cases are listed or timed; the list must not be empty.
+    """
     return []

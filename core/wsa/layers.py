@@ -48,8 +48,8 @@ _PROJECTIONS = {"q": "a", "k": "b", "v": "c", "o": "d", "out": "d", "add_out": "
 class Layer:
     """What a representation describes: a stored matrix, or in view `delta` a module's update."""
 
-    name: str
-    module: str
+    name: str  #: `<module>.up`, `<module>.down`, or the module alone
+    module: str  #: whose matrix it is
     rows: int
     cols: int
 

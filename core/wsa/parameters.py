@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from wsa.errors import PluginFailure, WsaError, cause, unknown
+from wsa.representation import Composite
 
 Told = TypeVar("Told")
 
@@ -19,7 +20,7 @@ _SHAPE = re.compile(r"([^()]+?)\s*(?:\((.*)\))?")
 _PLAIN = (bool, int, float, str)
 _WRITTEN = {"true": True, "false": False}
 # what the contract itself asks of a representation, or allows it to say, is no parameter
-_OF_THE_CONTRACT = {"name", "version", "views", "invariances", "feature_names", "parts"}
+_OF_THE_CONTRACT = {"name", "version", "views", "invariances", "feature_names"}
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -136,6 +137,8 @@ def _malformed(word: str) -> WsaError:
 
 def _fields(representation: object) -> Iterable[dataclasses.Field[Any]]:
     assert dataclasses.is_dataclass(representation)
+    if isinstance(representation, Composite):
+        return []
     found = (field for field in dataclasses.fields(representation) if field.init)
     return [field for field in found if field.name not in _OF_THE_CONTRACT]
 

@@ -35,7 +35,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def wsa_check(request: pytest.FixtureRequest) -> Callable[[], None]:
-    """Return a call that fails with what was expected and what it got."""
+    """Return a call that fails with what was expected and what it got.
+
+    A test that asks for it carries `@pytest.mark.wsa_representation(Sign())`, and becomes a test
+    for every check, in every view that the representation describes.
+    """
     from wsa.conformance import check_one
 
     name, view = request.param

@@ -110,3 +110,16 @@ def test_parameters_are_described_with_their_defaults() -> None:
 def test_a_value_set_from_python_is_held_to_its_annotation() -> None:
     with pytest.raises(WsaError, match=r"given\(share=...\) needs float; got '20'"):
         parameters.refuse_mistyped(Given(share="20"))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Shared:
+    parts: int = 8
+
+    name = "shared"
+    version = 1
+
+
+def test_a_parameter_may_have_the_name_of_a_composites_parts() -> None:
+    assert parameters.described(Shared()) == {"parts": "int = 8"}
+    assert parameters.given(Shared(), {"parts": 16}) == Shared(16)

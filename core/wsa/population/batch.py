@@ -42,13 +42,16 @@ def _digest(tensor: Tensor) -> object:
 
 @dataclass
 class Batch:
-    """n adapters of one population, every layer of them, with intermediates computed once."""
+    """n adapters of one population, every layer of them, with intermediates computed once.
 
-    flat: Tensor  # [N, P]
-    layout: Layout
-    layers: Layers  # of the view asked for
-    scale: Tensor  # [N, M]
-    backend: str | None = None
+    `len(batch)` is n. Nothing of it may be written to: others read it afterwards.
+    """
+
+    flat: Tensor  #: [N, P], the weights as they are stored: fp32, fp16 or bf16
+    layout: Layout  #: where each stored matrix lies in a row of `flat`
+    layers: Layers  #: of the view asked for, in the order of the columns
+    scale: Tensor  #: [N, M], what the product of each module's factors is multiplied by
+    backend: str | None = None  #: the form of operations that was asked for, if any
     _computed: dict[object, Any] = field(default_factory=dict, repr=False)
     _watched: list[tuple[Tensor, int]] = field(default_factory=list, repr=False)
     _digests: list[object] = field(default_factory=list, repr=False)  # of what is watched
@@ -84,7 +87,11 @@ class Batch:
         return Factors(self.flat, self.layout)
 
     def once(self, operation: Callable[..., Result], *arguments: Any) -> Result:
-        """Compute an operation at most once per shard, however many representations ask."""
+        """Compute an operation at most once per shard, however many representations ask.
+
+        Returns its named tuple of tensors, [N, L] or [N, L, F]; the further arguments are part of
+        what is remembered.
+        """
         key = (operation, arguments)
         if key not in self._computed:
             self._computed[key] = operation(self.source, *arguments, backend=self.backend)
