@@ -128,8 +128,15 @@ def test_a_name_that_two_adapters_share_names_neither(tmp_path: Path) -> None:
     for n, name in enumerate(("one/a", "two/a")):
         write_diffusers(tmp_path / f"{name}.safetensors", seed=n)
     (tmp_path / "labels.csv").write_text("name,category_label\na,0\n")
-    with pytest.raises(RefusedFiles, match="2 of 2 files"):
+    told = r"labels.csv names 'a', which may be 2 \('one/a.safetensors', 'two/a.safetensors'\)"
+    with pytest.raises(WsaError, match=told):
         open_population(str(tmp_path))
+
+
+def test_a_line_that_is_no_json_is_told_by_its_number(folder: Path) -> None:
+    (folder / "labels.jsonl").write_text('{"name": "a"}\n\n{"name": \n')
+    with pytest.raises(WsaError, match="line 3: Expecting value"):
+        open_population(str(folder))
 
 
 def test_a_table_may_label_adapters_that_are_left_out(folder: Path) -> None:

@@ -14,6 +14,7 @@ from tests.core.packed_stores import KEYS, adapter, write_adapters
 from wsa.cache import Memory
 from wsa.errors import WsaError
 from wsa.extraction import Extraction, Request
+from wsa.population.assembly import RefusedFiles
 from wsa.population.identity import Identity
 from wsa.population.packed import PackedPopulation, damaged_parts
 from wsa.population.packing import pack
@@ -69,7 +70,11 @@ def test_weights_that_are_not_finite_stay_so(store: Path) -> None:
     bad = adapter(2)
     bad[f"{KEYS[0]}.up.weight"][3, 1] = torch.inf
     save_file(bad, source / "a002.safetensors")
-    pack(open_population(str(source)), str(source), store)
+    with pytest.raises(RefusedFiles, match="1 of 9 files are refused"):
+        pack(open_population(str(source)), str(source), store)
+    with pytest.raises(RefusedFiles):  # and again: what was refused is not taken for done
+        pack(open_population(str(source)), str(source), store)
+    pack(open_population(str(source)), str(source), store, skip_bad=True)
     found, truth = (open_population(str(path)).read(0, 5) for path in (store, source))
     assert found.valid.tolist() == [True, True, False, True, True]
     assert found.digests == truth.digests
@@ -136,8 +141,11 @@ def test_a_damaged_shard_is_named_and_never_read(store: Path, place: str) -> Non
     assert [each.name for each in damaged_parts(store)] == [f"shards/{one.name}"]
 
 
-def test_a_missing_shard_is_found_before_anything_is_computed(store: Path) -> None:
+def test_a_missing_or_cut_shard_is_found_before_anything_is_computed(store: Path) -> None:
     one, _ = sorted((store / "shards").iterdir())
+    one.write_bytes(one.read_bytes()[:-1])
+    with pytest.raises(WsaError, match=rf"{one.name} is damaged: it has \d+ bytes, not the record"):
+        open_population(str(store))
     one.unlink()
     with pytest.raises(WsaError, match=rf"{one.name} cannot be read: No such file"):
         open_population(str(store))

@@ -15,8 +15,10 @@ from tests.core.adapter_files import write_diffusers
 from wsa import experiment
 from wsa.errors import WsaError
 from wsa.experiment import RunConfig
+from wsa.experiment.preparation import prepare_extraction
 from wsa.experiment.soundness import firsts
-from wsa.population.assembly import RefusedFiles
+from wsa.formats.refusal import Refused
+from wsa.population.assembly import MOST_TOLD, RefusedFiles, tell
 
 Configure = Callable[..., RunConfig]
 
@@ -61,7 +63,31 @@ def test_a_file_that_is_not_finite_stops_the_run_before_training(
     told = "refused a/0.safetensors: its weights, or its scale, are not finite"
     assert told in capsys.readouterr().err
     results = experiment.run(configure(skip_bad=True)).results
-    assert results["population"]["not_finite"] == ["a/0.safetensors"]
+    population = results["population"]
+    assert population["not_finite"] == list(population["refused"]) == ["a/0.safetensors"]
+    assert (population["adapters"], population["used"]) == (40, 39)
+
+
+def test_nothing_is_computed_from_the_first_file_on_that_is_not_finite(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsa.population.population.SHARD_ADAPTERS", 4)
+    for name in ("a/0", "b/39"):
+        spoil(tmp_path / "adapters" / f"{name}.safetensors")
+    extraction, _, _ = prepare_extraction(configure())
+    extraction.ensure()
+    assert extraction.shards_read == len(extraction.population.ranges()) > 4
+    assert extraction.computed == 0
+    assert int((~extraction.valid()).sum()) == 2
+
+
+def test_files_that_are_many_and_refused_for_one_reason_are_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell([Refused(f"{n}.safetensors", "it is empty") for n in range(MOST_TOLD + 1)])
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.endswith(": it is empty")
+    assert "21 ('0.safetensors', " in told
 
 
 def test_results_name_the_files_that_were_skipped(configure: Configure, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def pack(
         allow_pickle=allow_pickle,
         split_fused=split_fused,
     )
-    done = pack_population(open_population(source, reading), source, dest, dtype)
+    done = pack_population(open_population(source, reading), source, dest, dtype, skip_bad)
     print(
         f"{done.adapters} adapters in {done.shards} shards, {amount(done.bytes)}, {dest}; "
         f"{done.written} shards written{_trusted(done.shards - done.written, dest)}"

@@ -112,9 +112,9 @@ def _print_closing(results: dict[str, Any], label: str) -> None:
     population, about = results["population"], results["labels"][label]
     split, classes = about["split"], len(about["classes"])
     print(
-        f"{population['adapters']} adapters, {population['parameters']} parameters each; label "
-        f"{label}, {_guessing(about, classes)}; {split['train']} train, {split['val']} val, "
-        f"{split['test']} test"
+        f"{population['adapters']} adapters{_used(population)}, "
+        f"{population['parameters']} parameters each; label {label}, {_guessing(about, classes)}; "
+        f"{split['train']} train, {split['val']} val, {split['test']} test"
     )
     for line in [*population["notes"], *_left_out(population["refused"])]:
         print(line)
@@ -123,6 +123,11 @@ def _print_closing(results: dict[str, Any], label: str) -> None:
     for row in results["comparisons"]:
         if row["label"] == label and "@all" in row["task"] and "@all" in row["against"]:
             print(_compared(row))
+
+
+def _used(population: dict[str, Any]) -> str:
+    left_out = population["adapters"] - population["used"]
+    return f" ({left_out} of them left out)" if left_out else ""
 
 
 def _guessing(about: dict[str, Any], classes: int) -> str:
@@ -172,7 +177,7 @@ def _print_failures(results: dict[str, Any]) -> None:
 def _left_out(refused: dict[str, str]) -> list[str]:
     if not refused:
         return []
-    return [f"{len(refused)} files were refused and left out; results.json names them and why"]
+    return [f"{len(refused)} were refused and left out; results.json names them and why"]
 
 
 def _spread(summary: dict[str, Any]) -> str:

@@ -35,6 +35,8 @@ def tell_copies(
         return
     pairs = [f"{name(row)} those of {name(rows[0])}" for rows in found for row in rows[1:]]
     fate = "left out" if config.dedupe else "kept on one side of the split; --dedupe drops it"
+    # features alone are of all adapters, and go to no split
+    fate = "kept" if labels is None else fate
     groups = f", in {len(found)} groups," if len(found) > 1 else ""
     say(f"{len(pairs)} adapters copy another one's weights{groups} ({_few(pairs)}); each is {fate}")
     for each in (labels or {}).values():

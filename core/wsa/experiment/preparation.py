@@ -77,7 +77,10 @@ def prepare_extraction(
     compiled = "compiled" if device.type == "cpu" else None
     backend = {True: compiled, False: "reference", None: None}[config.compile]
     store, asked = open_store(config), wanted + needed
-    extraction = Extraction(population, asked, store, device, backend, config.verify, isolation)
+    skip_bad = config.skip_bad or not population.is_strict
+    extraction = Extraction(
+        population, asked, store, device, backend, config.verify, isolation, skip_bad
+    )
     say_changed_sources(found.offers + found.parts, extraction.store)
     return extraction, wanted, found.failures
 

@@ -7,11 +7,14 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wsa.cache import Cache
 from wsa.experiment.duplicates import duplicate_groups
 from wsa.experiment.layer_map import layer_map
 from wsa.experiment.overall import best, comparisons, deltas, overall
 from wsa.experiment.uncertainty import bootstrap
+from wsa.population.assembly import NOT_FINITE
 from wsa.provenance import origins
 from wsa.train import PARTS, PRIMARY, REGRESSION, majority, mean_control, per_adapter, summarise
 from wsa_kernels.compilation import problem
@@ -175,7 +178,11 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
     population, extraction = prepared.population, prepared.extraction
     labels = next(iter(prepared.labels.values()))
     groups = duplicate_groups(extraction, prepared.config, prepared.labels, split)
-    invalid = (~extraction.valid()).nonzero()[0]
+    invalid = [
+        population.identifiers[int(row)].as_py() for row in np.flatnonzero(~extraction.valid())
+    ]
+    refused = {each.name: each.reason for each in population.refused}
+    parts = {name: len(getattr(split, name)) for name in PARTS}
     return {
         "adapters": population.count,
         "parameters": population.layout.parameters,
@@ -183,13 +190,14 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
         "classes": [] if labels.kind == REGRESSION else list(labels.classes),
         "label": labels.name,
         "unlabelled": int((~labels.known).sum()),
-        "not_finite": [population.identifiers[int(row)].as_py() for row in invalid],
-        "refused": {each.name: each.reason for each in population.refused},
+        "used": sum(parts.values()),
+        "not_finite": invalid,
+        "refused": refused | dict.fromkeys(map(str, invalid), NOT_FINITE),
         "notes": list(population.notes),
         "duplicates": sum(len(group["adapters"]) - 1 for group in groups),
         "duplicate_groups": groups,
         "groups": len(set(labels.groups.tolist())) if labels.groups is not None else None,
-        "split": {name: len(getattr(split, name)) for name in PARTS},
+        "split": parts,
     }
 
 

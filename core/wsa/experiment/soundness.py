@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsa.experiment.duplicates import tell_copies
-from wsa.formats.refusal import Refused
-from wsa.population.assembly import RefusedFiles, tell
+from wsa.population.assembly import NOT_FINITE, refuse_not_finite
 from wsa.progress import say
 
 if TYPE_CHECKING:
@@ -17,24 +16,19 @@ if TYPE_CHECKING:
     from wsa.experiment.labels import Labels
     from wsa.extraction import Extraction
 
-NOT_FINITE = "its weights, or its scale, are not finite"
-
 
 def settle(
     extraction: Extraction, config: RunConfig, labels: Mapping[str, Labels] | None = None
 ) -> None:
     """Tell what the weights are like, now that all of them have been read or remembered.
 
-    Raises RefusedFiles for files that are not finite, unless bad files may be skipped; rows of
-    other sources are left out of training.
+    Raises RefusedFiles for files that are not finite, unless bad files may be skipped; those, and
+    rows of other sources, are left out of training.
     """
     population = extraction.population
     invalid = (~extraction.valid()).nonzero()[0].tolist()
-    names = population.identifiers
-    refused = [Refused(str(names[row]), NOT_FINITE) for row in invalid]
-    if refused and population.is_strict and not config.skip_bad:
-        tell(refused)
-        raise RefusedFiles(refused, population.count)
+    if invalid and not extraction.skip_bad:
+        refuse_not_finite(population, invalid)
     for row in invalid:
         say(f"adapter {population.name(row)} is left out of training: {NOT_FINITE}")
     tell_copies(extraction, config, labels)

@@ -37,7 +37,7 @@ class Inspected:
     @property
     def coverage(self) -> float:
         """Return the share of the file's keys that are read."""
-        return 1 - len(self.skipped) / max(1, self.keys)
+        return 0.0 if self.refused else 1 - len(self.skipped) / max(1, self.keys)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pyarrow as pa
 
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
     from wsa.population.discovery import Listing
     from wsa.population.members import Member
+    from wsa.population.population import Population
     from wsa.population.reading import Reading
+
+
+NOT_FINITE = "its weights, or its scale, are not finite"
+# Files refused for one reason that are told a line each; of more, three names and the count.
+MOST_TOLD = 20
 
 
 class RefusedFiles(WsaError):
@@ -31,6 +38,14 @@ class RefusedFiles(WsaError):
         files = sum(each.name not in TABLES for each in refused)
         what = f"{files} of {total} files are refused" if files else "the labels are refused"
         super().__init__(f"{what} (listed above): mend them, or leave them out with --skip-bad")
+
+
+def refuse_not_finite(population: Population, rows: Sequence[int]) -> NoReturn:
+    """Tell which adapters are not finite, which only their weights can, and raise RefusedFiles."""
+    names = population.identifiers
+    refused = [Refused(str(names[row]), NOT_FINITE) for row in rows]
+    tell(refused)
+    raise RefusedFiles(refused, population.count)
 
 
 def file_population(root: Path, listing: Listing, reading: Reading) -> FilePopulation:
@@ -86,6 +101,13 @@ def _without(members: Sequence[Member], labelled: Labelled) -> tuple[list[Member
 
 
 def tell(refused: Sequence[Refused]) -> None:
-    """Say of every refused file, in one line each, why."""
+    """Say of every refused file why, in one line each, or in one for many of one reason."""
+    alike: dict[str, list[str]] = defaultdict(list)
     for each in refused:
-        say(f"refused {shown(each.name)}: {each.reason}")
+        alike[each.reason].append(each.name)
+    for reason, names in alike.items():
+        if len(names) > MOST_TOLD:
+            say(f"refused {examples(names)}: {reason}")
+        else:
+            for name in names:
+                say(f"refused {shown(name)}: {reason}")

@@ -152,38 +152,47 @@ def _read_csv(path: Path) -> pa.Table:
 def _read_lines(path: Path) -> pa.Table:
     # Arrow's own reader takes a name such as 2024-01-01 for a time
     lines = path.read_text("utf-8-sig").splitlines()
-    return pa.Table.from_pylist([json.loads(line) for line in lines if line.strip()])
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except ValueError as problem:
+            raise ValueError(f"line {number}: {problem}") from problem
+    return pa.Table.from_pylist(rows)
 
 
 def _matched(
     names: Sequence[str], told: Sequence[str], where: str
 ) -> tuple[dict[str, int], list[str]]:
-    """Return the table's row of every file by name, and the names that are nobody's."""
-    place = _places(names)
+    """Return the table's row of every file by name, and the names that are nobody's.
+
+    Raises WsaError for a name that is several files', or that is there twice.
+    """
+    places = _places(names)
     rows: dict[str, int] = {}
     strangers = []
     for row, each in enumerate(told):
-        name = place.get(_trimmed(each))
-        if name is None:
+        owners = places.get(_trimmed(each), set())
+        if len(owners) > 1:
+            told = examples(sorted(owners))
+            raise WsaError(f"{where} names {each!r}, which may be {told}; name each by its path")
+        if not owners:
             strangers.append(each)
-        elif name in rows:
+        elif rows.keys() & owners:
             raise WsaError(f"{where} names {each!r} twice; an adapter needs one row")
-        else:
-            rows[name] = row
+        rows |= dict.fromkeys(owners, row)
     return rows, strangers
 
 
-def _places(names: Sequence[str]) -> Mapping[str, str]:
-    """Return each file's name by every name a table may call it, where only one has it."""
+def _places(names: Sequence[str]) -> Mapping[str, set[str]]:
+    """Return the files by every name that a table may call them; a path is one file's alone."""
     found: dict[str, set[str]] = {}
     for name in names:
         path = PurePosixPath(_trimmed(name))
         # peft and diffusers name every file alike: the folder is the adapter's name there
         for each in {str(path), path.name, str(path.parent), path.parent.name} - {"", "."}:
             found.setdefault(each, set()).add(name)
-    exact = {_trimmed(name): {name} for name in names}
-    unique = {each: owners for each, owners in (found | exact).items() if len(owners) == 1}
-    return {each: next(iter(owners)) for each, owners in unique.items()}
+    return found | {_trimmed(name): {name} for name in names}
 
 
 def _trimmed(name: str) -> str:

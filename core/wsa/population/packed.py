@@ -80,6 +80,17 @@ class PackedPopulation(Population):
         proof = self._stored(start).digest
         return [proof, stop - start, status.st_size, status.st_mtime_ns]
 
+    def refuse_cut(self, start: int) -> None:
+        """Raise WsaError where a shard's file is not there, or not as long as it was written."""
+        path, stored = self._path(self._stored(start)), self._stored(start)
+        try:
+            size = path.stat().st_size
+        except OSError as problem:
+            raise _gone(path, problem) from problem
+        if size != stored.bytes:
+            told = f"it has {size} bytes, not the recorded {stored.bytes}"
+            raise WsaError(f"{path} is damaged: {told}; {AGAIN}")
+
     def load(self, start: int, stop: int) -> Loaded:
         """Read a shard into one buffer, pinned where it goes to CUDA.
 
@@ -120,7 +131,7 @@ def packed_population(root: Path, limit: int | None = None) -> PackedPopulation:
     count = manifest.groups[-1].stop
     found = PackedPopulation(root, manifest, count if limit is None else min(limit, count))
     for span in found.ranges():
-        found.state(*span)
+        found.refuse_cut(span[0])
     _ = found.labels
     return found
 

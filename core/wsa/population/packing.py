@@ -18,6 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from wsa.errors import WsaError, cause, unknown
 from wsa.formats.refusal import quoted
+from wsa.population.assembly import refuse_not_finite
 from wsa.population.labelling import ADAPTER
 from wsa.population.manifest import (
     DTYPES,
@@ -74,6 +76,7 @@ class Packing:
     source: str
     root: Path
     dtype: str | None = None
+    skip_bad: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in DTYPES:
@@ -124,11 +127,21 @@ class Packing:
         found = {span: self._finished(span) for span in spans}
         missing = [span for span in spans if found[span] is None]
         done = sum(stop - start for start, stop in spans if found[start, stop])
+        bad: list[int] = []
         with progress("pack", self.population.count, "adapters", done) as bar:
             for span, loaded in zip(missing, ahead(self.population.load, missing), strict=True):
-                found[span] = self._write(span, loaded.flat, loaded.scale)
+                bad += (np.flatnonzero(~loaded.valid) + span[0]).tolist()
+                # a shard that is not written is read, and refused, again the next time
+                if self._takes_bad or loaded.valid.all():
+                    found[span] = self._write(span, loaded.flat, loaded.scale)
                 bar.advance(span[1] - span[0])
+        if bad and not self._takes_bad:
+            refuse_not_finite(self.population, bad)
         return [shard for shard in found.values() if shard is not None], len(missing)
+
+    @property
+    def _takes_bad(self) -> bool:
+        return self.skip_bad or not self.population.is_strict
 
     def _finished(self, span: Span) -> StoredShard | None:
         # nothing tells whether a source in memory is as it was
@@ -213,14 +226,21 @@ class Packing:
         (self.root / MARKER).unlink()
 
 
-def pack(population: Population, source: str, root: Path, dtype: str | None = None) -> Packed:
+def pack(
+    population: Population,
+    source: str,
+    root: Path,
+    dtype: str | None = None,
+    skip_bad: bool = False,
+) -> Packed:
     """Pack a population into a folder; the same again goes on where it stopped.
 
-    Raises WsaError where the folder holds something else, and where a weight has no finite value
-    in `dtype`.
+    Raises WsaError where the folder holds something else, where a weight has no finite value in
+    `dtype`, and, unless bad files may be skipped, for files that are not finite; a run leaves those
+    that are packed out of training.
     """
     place = os.path.abspath(source) if os.path.exists(source) else source
-    return Packing(population, place, root, dtype).pack()
+    return Packing(population, place, root, dtype, skip_bad).pack()
 
 
 def _begun(root: Path) -> dict[str, Any] | None:
