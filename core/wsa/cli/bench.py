@@ -9,6 +9,7 @@ import typer
 
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED, WsaError
+from wsa.parameters import words
 from wsa.progress import say
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ def bench(
 
     config = benching.BenchConfig(
         names=tuple(names or ()),
-        backends=options.words(backend),
-        views=options.words(view),
+        backends=words(backend),
+        views=words(view),
         ranks=whole_numbers("--rank", rank),
-        dtypes=options.words(dtype),
+        dtypes=words(dtype),
         adapters=adapters,
         device=device,
         threads=threads,

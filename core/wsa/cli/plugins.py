@@ -9,6 +9,7 @@ import typer
 
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED
+from wsa.parameters import words
 
 COLUMNS = ("name", "version", "distribution", "representations", "status")
 
@@ -75,7 +76,7 @@ def check(
     from wsa.conformance.session import plugin_verdicts
     from wsa.storage import to_json
 
-    found = plugin_verdicts(name, dataset, options.words(view), device)
+    found = plugin_verdicts(name, dataset, words(view), device)
     if json:
         print(to_json([{"representation": of} | asdict(each) for of, each in found]), end="")
     else:

@@ -75,13 +75,14 @@ def compare(one: Path, other: Path) -> list[Result]:
     return rows
 
 
-def report(before: Path | str, after: Path | str, fail_if: Sequence[str] = ()) -> Result:
+def report(before: Path | str, after: Path | str, fail_if: str | Sequence[str] = ()) -> Result:
     """Compare two run folders, as `wsa compare --json` prints it.
 
     `tasks` is what `compare` returns, `failed` names the tasks that break a rule such as
     'accuracy<-0.02', `representations` what is not the same code in both.
     """
-    rules = [parse_rule(text) for text in fail_if]
+    texts = [fail_if] if isinstance(fail_if, str) else fail_if
+    rules = [parse_rule(text) for text in texts]
     one, other = Path(before), Path(after)
     rows = compare(one, other)
     return {
