@@ -50,6 +50,7 @@ def bench(
     """Time contenders that agree with the float64 truth; a contender that does not is an error."""
     from wsa import bench as benching
     from wsa.bench.config import whole_numbers
+    from wsa.bench.plan import hidden
 
     config = benching.BenchConfig(
         names=tuple(names or ()),
@@ -62,6 +63,8 @@ def bench(
         threads=threads,
         seconds=seconds,
     )
+    if left_out := hidden():
+        say(left_out)
     if list_:
         _list()
         return

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from wsa.cli import options
-from wsa.errors import EXIT_SOME_FAILED
+from wsa.errors import EXIT_SOME_FAILED, PluginFailure
 from wsa.parameters import words
 
 COLUMNS = ("name", "version", "distribution", "representations", "status")
@@ -28,7 +28,7 @@ def ls(
         float, typer.Option(help="Seconds a plugin that is not wsa's may take, with --load.")
     ] = 30.0,
 ) -> None:
-    """List installed plugins; a broken one says why in its status.
+    """List installed plugins; a broken one says why in its status, and with --load the code is 1.
 
     WSA_PLUGINS=a,b in the environment allows these and no other to be loaded, empty none.
     """
@@ -42,8 +42,11 @@ def ls(
         print(to_json(rows), end="")
     else:
         _print(rows)
-    if strict_plugins:
-        listing.refuse_broken(rows)
+    causes = listing.causes(rows)
+    if causes and strict_plugins:
+        raise PluginFailure(causes[0])
+    if causes and load:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @plugins.command()
