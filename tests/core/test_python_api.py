@@ -32,7 +32,10 @@ SMALL: dict[str, Any] = {"num_runs": 1, "hidden_dim": 8, "max_epochs": 2}
 
 
 def test_representations_as_objects_write_what_the_command_line_writes(
-    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = str(make_dataset())
     wanted: list[Representation] = [Spectral(top=3), Stats()]
@@ -44,6 +47,9 @@ def test_representations_as_objects_write_what_the_command_line_writes(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
+    text = capsys.readouterr().out
+    assert "spectral(top=3)@all.factors" in text
+    assert "spectral-top" not in text
     one, two = ((tmp_path / each / "results.json").read_bytes() for each in ("one", "two"))
     assert one == two
     assert {task["representation"] for task in json.loads(one)["tasks"]} == {
