@@ -139,10 +139,10 @@ def _guessing(about: dict[str, Any], classes: int) -> str:
 
 
 def _compared(row: dict[str, Any]) -> str:
-    return (
-        f"  over {row['against']}: {row['difference']:+.3f}; p {row['p_seeds_holm']:.2g} over "
-        f"seeds, {row['p_test_adapters_holm']:.2g} over test adapters (Holm)"
-    )
+    value, adapters = row["p_seeds_holm"], f"{row['p_test_adapters_holm']:.2g} over test adapters"
+    told = "no p over {}, {}" if value is None else f"p {value:.2g} over {{}}, {{}}"
+    difference = f"{row['difference']:+.3f}; {told.format(row['over'], adapters)}"
+    return f"  over {row['against']}: {difference} (Holm)"
 
 
 def _print_maps(results: dict[str, Any]) -> None:
