@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from wsa import surroundings
-from wsa.errors import PluginFailure, cause, printable
+from wsa.errors import PluginFailure, Told, cause, printable
 from wsa.interruption import from_outside
-from wsa.remote import Told
 from wsa.representation import Column, Representation
 
 if TYPE_CHECKING:
@@ -108,7 +107,8 @@ def _guarded(what: str, trusted: bool) -> Iterator[None]:
     """
     try:
         kept = nullcontext(list[str]()) if trusted else surroundings.kept()
-        with kept as changed, surroundings.threads_noticed(), surroundings.silent(sys.stderr):
+        noticed = surroundings.threads_noticed()
+        with kept as changed, noticed, surroundings.silent(sys.stderr), surroundings.not_ended():
             yield
     except Told:
         raise

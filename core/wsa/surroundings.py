@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 # modules whose functions others call; and all of wsa's
 SHARED = ("torch", "torch.linalg", "torch.fft", "torch.nn.functional", "numpy", "numpy.linalg")
@@ -86,6 +86,26 @@ def threads_noticed() -> Iterator[list[str]]:
         started = [t for t in threading.enumerate() if t not in before and not _of_pool(t)]
         found += [each.name for each in started]
         _lingering.update(each for each in started if not each.daemon)
+
+
+@contextmanager
+def not_ended() -> Iterator[None]:
+    """Let `os._exit`, which ends a run without a word, raise SystemExit; in a fork it ends that.
+
+    What ends a process from C, or by a signal, takes a process of its own to be survived.
+    """
+    ending, process = os._exit, os.getpid()
+
+    def refused(status: int) -> NoReturn:
+        if os.getpid() != process:
+            ending(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = ending
 
 
 def lingering() -> list[str]:

@@ -22,6 +22,16 @@ from wsa.interruption import handled
 OURS = ("stats", "profile", "spectral")
 
 
+@pytest.fixture(autouse=True)
+def _no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no plugin end the test session, with exit code 0, where it is not kept from it."""
+
+    def ending(status: int) -> None:
+        raise RuntimeError(f"the process ends with {status}")
+
+    monkeypatch.setattr("os._exit", ending)
+
+
 def kept(cache: Path) -> set[str]:
     return {record["inputs"]["representation"] for _, record in Cache(cache).records()}
 
