@@ -158,3 +158,16 @@ def test_a_representation_made_of_itself_fails_alone(
 
 def test_signals_are_handled_as_before(make_dataset: MakeDataset) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_prints_while_it_computes_is_named_once(
+    make_dataset: MakeDataset, install_plugin: InstallPlugin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_plugin("talks", body="print('hello', len(batch)); return batch.flat[:, :16].float()")
+    folder = make_dataset(n=6)
+    for _ in range(2):
+        extracted(folder, None, "talks")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("talks printed 'hello") == 1
+    assert err.count("hello 6") == 3

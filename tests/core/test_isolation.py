@@ -143,6 +143,15 @@ def test_a_stranger_elsewhere_is_told_from_others_as_if_it_were_here(
     assert not isinstance(mistake.value, PluginFailure)
 
 
+def test_parameters_at_their_default_name_the_same_representation(
+    install_plugin: InstallPlugin,
+) -> None:
+    install_plugin("above", source=TOLD)
+    found = load_offers(["above", "above(bound=0.0)", "above(bound=0.5)"])
+    assert [each.name for each in found.offers] == ["above", "both", "above(bound=0.5)"]
+    assert found.failures == {}
+
+
 def test_a_hang_ends_soon_after_its_time(
     make_dataset: MakeDataset, install_plugin: InstallPlugin
 ) -> None:
@@ -152,6 +161,12 @@ def test_a_hang_ends_soon_after_its_time(
     # importing torch takes seconds on a busy machine; ten minutes it does not
     assert time.monotonic() - started < 90
     assert "needed at most 0.5 s" in extraction.failures[request(extraction, "culprit")]
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
+    with pytest.raises(WsaError, match="plugin_timeout needs a number of seconds above 0; got"):
+        Isolation(timeout)
 
 
 FORKS = "import os, time; os.fork() or time.sleep(300); "
