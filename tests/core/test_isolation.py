@@ -169,17 +169,21 @@ def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
         Isolation(timeout)
 
 
-FORKS = "import os, time; os.fork() or time.sleep(300); "
+FORKS = "import os, time; p = os.fork() or time.sleep(300); open(PLACE, 'w').write(str(p)); "
 
 
 @pytest.mark.parametrize("then", [HANG, "os._exit(3)", "return batch.flat[:, :16].float().clone()"])
 def test_what_a_plugin_forks_ends_with_it(
-    make_dataset: MakeDataset, install_plugin: InstallPlugin, then: str
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin, then: str
 ) -> None:
-    install_plugin("forks", body=FORKS + then)
+    place = tmp_path / "forked"
+    install_plugin("forks", body=FORKS.replace("PLACE", repr(str(place))) + then)
     started = time.monotonic()
     prepared(make_dataset(n=4), "forks", plugin_timeout=TIMEOUT)
     assert time.monotonic() - started < 90
+    # of what has ended, and nobody waited for, no command is told
+    forked = Path("/proc", place.read_text(), "cmdline")
+    assert not forked.exists() or not forked.read_text()
 
 
 def test_wsas_own_plugins_stay_in_this_process(
