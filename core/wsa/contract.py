@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from wsa import surroundings
-from wsa.errors import PluginFailure, cause, printable
+from wsa.errors import PluginFailure, Told, cause, printable
 from wsa.interruption import from_outside
-from wsa.remote import Told
+from wsa.progress import say
 from wsa.representation import Column, Representation
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # a plugin that names columns without end takes the memory, not only the time
 MOST_COLUMNS = 1 << 22
 LONGEST_FEATURE = 200
+# of whom it has been said that they print
+_talkers: set[str] = set()
 
 
 def held_to_contract(
@@ -49,7 +51,7 @@ def held_to_contract(
         )
     if not trusted:
         batch.seal()
-    with _guarded("it", trusted):
+    with _guarded(representation, "it", trusted):
         values = representation.extract(batch.lent())
     if not batch.intact(trusted):
         raise PluginFailure("it wrote to the batch, which others read after it: work on a copy")
@@ -61,7 +63,7 @@ def named_columns(
     representation: Representation, layers: Layers, trusted: bool = False
 ) -> list[Column]:
     """Return a representation's columns, each of a known layer and none twice."""
-    with _guarded("its columns(layers)", trusted):
+    with _guarded(representation, "its columns(layers)", trusted):
         columns = list(islice(representation.columns(layers), MOST_COLUMNS + 1))
     if len(columns) > MOST_COLUMNS:
         raise PluginFailure(f"columns(layers) needs at most {MOST_COLUMNS} columns, got more")
@@ -101,14 +103,16 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def _guarded(what: str, trusted: bool) -> Iterator[None]:
+def _guarded(representation: Representation, what: str, trusted: bool) -> Iterator[None]:
     """Name whatever a plugin raises, SystemExit included, and whatever it changed for others.
 
-    What it prints is talk, not a result.
+    What it prints is talk, not a result: said once.
     """
+    talk = surroundings.Overheard(sys.stderr)
     try:
         kept = nullcontext(list[str]()) if trusted else surroundings.kept()
-        with kept as changed, surroundings.threads_noticed(), surroundings.silent(sys.stderr):
+        noticed = surroundings.threads_noticed()
+        with kept as changed, noticed, surroundings.silent(talk), surroundings.not_ended():
             yield
     except Told:
         raise
@@ -116,9 +120,19 @@ def _guarded(what: str, trusted: bool) -> Iterator[None]:
         if isinstance(problem, KeyboardInterrupt) and from_outside(problem):
             raise
         raise PluginFailure(f"{what} raised {cause(problem)}") from problem
+    if talk.beginning and not trusted:
+        _say_printed(printable(str(representation.name)), talk.beginning)
     if changed:
         raise PluginFailure(
             f"{what} changed {', '.join(changed)}, which others compute with; it was put back"
+        )
+
+
+def _say_printed(name: str, beginning: str) -> None:
+    if name not in _talkers:
+        _talkers.add(name)
+        say(
+            f"{name} printed {printable(beginning)!r}: standard output is for results, it went here"
         )
 
 

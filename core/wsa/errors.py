@@ -3,6 +3,7 @@
 WsaError                exit 2: usage or input
 ├── EnvironmentProblem  exit 3: the machine (no device, no space, no permission)
 └── PluginFailure       exit 1: a plugin failed; everything else went on
+    ├── Told            worded where it was found: nothing is put before it
     └── NothingVaries   its features are constant: told, and no failure of a run
 """
 
@@ -38,6 +39,10 @@ class PluginFailure(WsaError):
     """A plugin could not be loaded or broke its contract; the others are not touched by it."""
 
     exit_code = EXIT_SOME_FAILED
+
+
+class Told(PluginFailure):
+    """A failure that was found, and worded, where the plugin runs."""
 
 
 class NothingVaries(PluginFailure):

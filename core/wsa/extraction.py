@@ -57,7 +57,7 @@ class Extraction:
     backend: str | None = None
     verify: bool = False  # read every shard, whatever is remembered of its files
     isolation: Isolation = field(default_factory=Isolation)
-    skip_bad: bool = True  # or compute nothing more from the first adapter on that is not finite
+    skip_bad: bool = True  # or compute nothing from the first adapter on that is not finite
     failures: dict[Request, str] = field(default_factory=dict)
     identities: dict[int, Identity] = field(default_factory=dict)
     computed: int = 0
@@ -76,9 +76,8 @@ class Extraction:
     def ensure(self) -> None:
         """Compute every entry the store does not have, reading each shard at most once.
 
-        A shard whose identity is remembered and whose entries are all there is not read. Where bad
-        adapters may not be skipped, the shards after the first bad one are read, to name all of
-        them, and nothing is computed.
+        A shard whose identity is remembered and whose entries are all there is not read. After a
+        bad adapter that may not be skipped the others are only read, to name all that are bad.
         """
         for request in self.computable():
             self._try_columns(request)
@@ -196,13 +195,9 @@ class Extraction:
         keys = self._keys(shard.span, identity)
         missing = [request for request, key in keys.items() if not self.store.has(key)]
         self.found += len(keys) - len(missing)
-        if self.skip_bad or not self._bad:
+        if self.skip_bad or self.valid().all():
             self._compute(shard, identity, missing)
         bar.advance(shard.stop - shard.start)
-
-    @property
-    def _bad(self) -> bool:
-        return any(identity.not_finite for identity in self.identities.values())
 
     def _identify(self, shard: Shard) -> Identity:
         self.shards_read += 1

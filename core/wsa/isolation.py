@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsa import registry
 from wsa.contract import held_to_contract, named_columns
-from wsa.errors import PluginFailure
+from wsa.errors import PluginFailure, need
 from wsa.remote import Process, Remote
 from wsa.representation import Representation
 
@@ -34,6 +34,10 @@ class Isolation:
 
     timeout: float | None = None
     processes: dict[Plugin, Process] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sound = self.timeout is None or 0 < self.timeout < float("inf")
+        need(sound, "plugin_timeout", "a number of seconds above 0", self.timeout)
 
     def start(self, plugins: Iterable[Plugin]) -> None:
         """Start the processes that will be needed, all at once."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import sys
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from wsa.errors import PluginFailure, WsaError, cause, unknown
+from wsa.errors import PluginFailure, WsaError, cause, need, unknown
 from wsa.representation import Composite
 
 Told = TypeVar("Told")
@@ -41,6 +42,9 @@ def parsed(word: str) -> tuple[str, dict[str, Any]]:
     assert isinstance(call, ast.Call)
     if call.args or any(each.arg is None for each in call.keywords):
         raise _malformed(word)
+    keys = [each.arg for each in call.keywords]
+    for key in keys:
+        need(keys.count(key) == 1, f"{name}({key}=...)", "to be given once", f"{word!r}")
     return name, {str(each.arg): _value(each.value, word) for each in call.keywords}
 
 
@@ -54,6 +58,7 @@ def kinds(representation: object) -> dict[str, Any]:
     """Return the annotation of every parameter; raises PluginFailure for one nobody can type."""
     if not dataclasses.is_dataclass(representation):
         return {}
+    _refuse_incomplete(representation)
     hints = get_type_hints(type(representation))
     found = {field.name: hints[field.name] for field in _fields(representation)}
     for name, kind in found.items():
@@ -63,6 +68,16 @@ def kinds(representation: object) -> dict[str, Any]:
                 f"got {_kind_told(kind)}"
             )
     return found
+
+
+def _refuse_incomplete(representation: Any) -> None:
+    fields = list(_fields(representation))
+    if fields and not representation.__dataclass_params__.frozen:
+        kind = type(representation).__name__
+        raise PluginFailure(f"parameters needs a frozen dataclass; got {kind}, which is not frozen")
+    for field in fields:
+        if field.default is field.default_factory is dataclasses.MISSING:
+            raise PluginFailure(f"parameter {field.name!r} needs a default; got none")
 
 
 def described(representation: object) -> dict[str, str]:
@@ -92,6 +107,8 @@ def given(representation: Told, arguments: Mapping[str, Any]) -> Told:
     for key in arguments:
         if key not in accepted:
             raise unknown(f"parameter of {name!r}", key, accepted)
+    for key, value in arguments.items():
+        _refuse_endless(name, key, value)
     values = {key: _typed(name, key, value, accepted[key]) for key, value in arguments.items()}
     assert dataclasses.is_dataclass(representation)
     assert not isinstance(representation, type)
@@ -107,6 +124,8 @@ def refuse_mistyped(representation: object) -> None:
     name = str(getattr(representation, "name", "?"))
     for key, kind in kinds(representation).items():
         _typed(name, key, getattr(representation, key), kind)
+    for key, value in changed(representation).items():
+        _refuse_endless(name, key, value)
 
 
 def _typed(name: str, key: str, value: Any, kind: Any) -> Any:
@@ -120,6 +139,13 @@ def _typed(name: str, key: str, value: Any, kind: Any) -> Any:
         if one is float and type(value) is int:
             return float(value)
     raise WsaError(f"{name}({key}=...) needs {_kind_told(kind)}; got {value!r}")
+
+
+def _refuse_endless(name: str, key: str, value: Any) -> None:
+    """Refuse a number that no cache key, and no file of results, can hold."""
+    # 10**400 is an int, and no float
+    if isinstance(value, int | float) and not abs(value) <= sys.float_info.max:
+        raise WsaError(f"{name}({key}=...) needs a finite number; got {str(value)[:20]}")
 
 
 def _value(node: ast.expr, word: str) -> Any:

@@ -158,7 +158,8 @@ def load_noted(plugin: Plugin) -> Loaded:
 
     printed, started = io.StringIO(), time.perf_counter()
     kept, noticed = surroundings.kept(), surroundings.threads_noticed()
-    with kept as changed, noticed as threads, surroundings.silent(printed):
+    silent, not_ended = surroundings.silent(printed), surroundings.not_ended()
+    with kept as changed, noticed as threads, silent, not_ended:
         hook = ("wsa_representations", "representation", admission.representation)
         offered = _asked(plugin, GROUP, *hook)
         offers = [Offer(each, plugin) for each in _told(plugin, offered)]
@@ -177,7 +178,7 @@ def load_noted(plugin: Plugin) -> Loaded:
 
 def load_cases(plugin: Plugin) -> list[Case]:
     """Import one plugin of group `wsa.bench` and ask it for its cases; fails as `load` does."""
-    with surroundings.kept(), surroundings.silent(io.StringIO()):
+    with surroundings.kept(), surroundings.silent(io.StringIO()), surroundings.not_ended():
         return _asked(plugin, BENCH_GROUP, "wsa_bench_cases", "case", admission.case)
 
 

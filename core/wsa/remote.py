@@ -6,21 +6,14 @@ is ended and named, and the next question starts another process.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import select
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-import weakref
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsa.errors import PluginFailure, WsaError
+from wsa.child import START_SECONDS, Child, Dead, Message, Silent
+from wsa.errors import PluginFailure, Told, WsaError
 from wsa.registry import Loaded, Offer, Plugin
 from wsa.representation import Column, Composite
 
@@ -30,15 +23,9 @@ if TYPE_CHECKING:
     from wsa.layers import Layers
     from wsa.population.batch import Batch
 
-# importing torch, on a busy machine: no matter of the plugin's
-START_SECONDS = 120.0
 # an import is done once, and takes longer than a shard: transformers' took 9 s beside other work
 LOAD_SECONDS = 20.0
 REQUEST, REPLY = "request.safetensors", "reply.safetensors"
-
-
-class Told(PluginFailure):
-    """A failure that was found, and worded, where the plugin runs."""
 
 
 class Process:
@@ -93,9 +80,11 @@ class Process:
 
     def _load(self) -> dict[str, Any]:
         if self._loaded is None:
-            self._answer(None, START_SECONDS, "to start")
-            limit = max(self.timeout, LOAD_SECONDS)
-            found = self._answer({"ask": "load"}, limit, "to be loaded")
+            self._answer(None, START_SECONDS, "to start", "whatever --plugin-timeout says")
+            longer = self.timeout > LOAD_SECONDS
+            limit = "--plugin-timeout" if longer else "an import's least, whatever --plugin-timeout"
+            seconds = max(self.timeout, LOAD_SECONDS)
+            found = self._answer({"ask": "load"}, seconds, "to be loaded", limit)
             if found["problem"]:
                 self.close()
                 kind = WsaError if found["is_mistake"] else PluginFailure
@@ -103,9 +92,11 @@ class Process:
             self._loaded = found
         return self._loaded
 
-    def _answer(self, message: dict[str, Any] | None, seconds: float, what: str) -> dict[str, Any]:
+    def _answer(
+        self, message: Message | None, seconds: float, what: str, limit: str = "--plugin-timeout"
+    ) -> Message:
         try:
-            return self.start().answer(message, seconds, what)
+            return self.start().answer(message, seconds, what, limit)
         except Told:
             self.close()
             raise
@@ -163,18 +154,11 @@ def batch_told(batch: Batch) -> dict[str, Any]:
     }
 
 
-class _Running:
-    """The process itself, its folder, and the line between us."""
+class _Running(Child):
+    """The process itself, and how batches go there and features come back."""
 
     def __init__(self, plugin: Plugin) -> None:
-        self.folder = tempfile.TemporaryDirectory(prefix="wsa-")
-        command = [sys.executable, "-m", "wsa.worker", json.dumps(asdict(plugin)), self.folder.name]
-        # what was found here must be found there
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(command, env=environment, **pipes)
-        # where nobody closes it, it ends with us
-        self.end = weakref.finalize(self, _ended, self.process, self.folder)
+        super().__init__("wsa.worker", json.dumps(asdict(plugin)))
 
     def put(self, batch: Batch) -> None:
         """Lay a batch's tensors where the process looks for them."""
@@ -189,34 +173,16 @@ class _Running:
 
         return load_file(Path(self.folder.name) / REPLY)["features"]
 
-    def answer(self, message: dict[str, Any] | None, seconds: float, what: str) -> dict[str, Any]:
+    def answer(self, message: Message | None, seconds: float, what: str, limit: str) -> Message:
         """Send a message, and return the line that comes back in time, or raise Told."""
-        assert self.process.stdin is not None and self.process.stdout is not None
         if message is not None:
-            # a process that is dead already is found so when its answer is read
-            with contextlib.suppress(BrokenPipeError):
-                self.process.stdin.write(json.dumps(message).encode() + b"\n")
-                self.process.stdin.flush()
-        pieces, deadline = [b""], time.monotonic() + seconds
-        while not pieces[-1].endswith(b"\n"):
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([self.process.stdout], [], [], left)[0]:
-                raise Told(
-                    f"needed at most {seconds:g} s {what} (--plugin-timeout), got no answer; its "
-                    f"process was ended"
-                )
-            pieces.append(os.read(self.process.stdout.fileno(), 1 << 20))
-            if not pieces[-1]:
-                raise Told(f"its process died when it was asked {what}: {self._death()}")
-        found: dict[str, Any] = json.loads(b"".join(pieces))
-        return found
-
-    def _death(self) -> str:
-        code = self.process.wait()
-        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def _ended(process: subprocess.Popen[bytes], folder: tempfile.TemporaryDirectory[str]) -> None:
-    process.kill()
-    process.communicate()
-    folder.cleanup()
+            self.tell(message)
+        try:
+            return self.hear(time.monotonic() + seconds)
+        except Silent as problem:
+            raise Told(
+                f"needed at most {seconds:g} s {what} ({limit}), got no answer; its process was "
+                f"ended"
+            ) from problem
+        except Dead as problem:
+            raise Told(f"its process died when it was asked {what}: {problem}") from problem

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+
+from wsa.errors import Told, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +79,7 @@ class LayerwiseRepresentation:
     feature_names: tuple[str, ...]
 
     def features(self, matrices: Tensor) -> Tensor:
-        """Map equally shaped matrices [B, rows, cols] to their features [B, F]."""
+        """Map equally shaped matrices [B, rows, cols] to their features [B, F], float32."""
         raise NotImplementedError(f"{type(self).__name__} must define features(matrices)")
 
     def columns(self, layers: Layers) -> list[Column]:
@@ -92,9 +94,27 @@ class LayerwiseRepresentation:
         out = torch.empty(shape, device=batch.device)  # [N, L, F]
         features = self._compiled if batch.compiled else self.features
         for adapters, layers, values in batch.matrices():
-            found = features(values.flatten(0, 1).float())
+            matrices = values.flatten(0, 1).float()
+            version = matrices._version
+            found = features(matrices)
+            # of some shapes they are a copy: whether others read what was written is chance
+            if matrices._version != version:
+                raise Told("features wrote to its matrices, which others read: work on a copy")
+            self._refuse_breach(found, len(matrices))
             out[adapters, layers] = found.reshape(*values.shape[:2], -1)
         return out.flatten(1)
+
+    def _refuse_breach(self, found: Any, count: int) -> None:
+        import torch
+
+        width = len(self.feature_names)
+        needed = f"features needs [B, {width}] float32 (feature_names has {width})"
+        if not isinstance(found, torch.Tensor):
+            raise Told(f"{needed}, got {printable(type(found).__name__)}")
+        if found.shape != (count, width) or found.dtype != torch.float32:
+            sizes = ["B" if not i and size == count else size for i, size in enumerate(found.shape)]
+            shape = ", ".join(map(str, sizes))
+            raise Told(f"{needed}, got [{shape}] {str(found.dtype).removeprefix('torch.')}")
 
     def _compiled(self, matrices: Tensor) -> Tensor:
         from wsa_kernels.compilation import compiled

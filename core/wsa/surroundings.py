@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO, cast
 
 # modules whose functions others call; and all of wsa's
 SHARED = ("torch", "torch.linalg", "torch.fft", "torch.nn.functional", "numpy", "numpy.linalg")
@@ -60,9 +60,9 @@ def kept() -> Iterator[list[str]]:
 
 
 @contextmanager
-def silent(talk: TextIO) -> Iterator[None]:
+def silent(talk: TextIO | Overheard) -> Iterator[None]:
     """Keep standard output for results: Python prints to `talk`, C to standard error."""
-    with contextlib.redirect_stdout(talk), contextlib.ExitStack() as ending:
+    with contextlib.redirect_stdout(cast(TextIO, talk)), contextlib.ExitStack() as ending:
         # without the two there is nothing to keep apart
         with contextlib.suppress(OSError):
             before = os.dup(STANDARD_OUTPUT)
@@ -70,6 +70,21 @@ def silent(talk: TextIO) -> Iterator[None]:
             os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
             ending.callback(os.dup2, before, STANDARD_OUTPUT)
         yield
+
+
+class Overheard:
+    """A stream that lets everything through, and keeps how what was written to it began."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream, self.beginning = stream, ""
+
+    def write(self, text: str) -> int:
+        """Write, and remember the first words."""
+        self.beginning = (self.beginning + text)[:40].lstrip()
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 @contextmanager
@@ -86,6 +101,26 @@ def threads_noticed() -> Iterator[list[str]]:
         started = [t for t in threading.enumerate() if t not in before and not _of_pool(t)]
         found += [each.name for each in started]
         _lingering.update(each for each in started if not each.daemon)
+
+
+@contextmanager
+def not_ended() -> Iterator[None]:
+    """Let `os._exit`, which ends a run without a word, raise SystemExit; in a fork it ends that.
+
+    What ends a process from C, or by a signal, takes a process of its own to be survived.
+    """
+    ending, process = os._exit, os.getpid()
+
+    def refused(status: int) -> NoReturn:
+        if os.getpid() != process:
+            ending(status)
+        raise SystemExit(f"os._exit({status})")
+
+    os._exit = refused
+    try:
+        yield
+    finally:
+        os._exit = ending
 
 
 def lingering() -> list[str]:

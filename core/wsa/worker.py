@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from wsa import parameters, registry
+from wsa.child import answering
 from wsa.contract import held_to_contract, named_columns
 from wsa.errors import PluginFailure, WsaError
 from wsa.layers import Layer, Layers
@@ -26,14 +25,8 @@ from wsa_kernels.layout import Layout
 
 def serve(plugin: Plugin, folder: Path) -> None:
     """Answer every line of standard input with one line on what was standard output."""
-    # an interruption is the asking process's to handle
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    questions, channel = os.fdopen(os.dup(0)), os.dup(1)
-    # what a plugin prints, from Python or from C, must not come between the answers; nor may what
-    # it reads be the questions
-    os.dup2(2, 1)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    _write(channel, {"problem": None})
+    questions, send = answering()
+    send({"problem": None})
     offers: dict[str, Offer] = {}
     for line in questions:
         message = json.loads(line)
@@ -47,7 +40,7 @@ def serve(plugin: Plugin, folder: Path) -> None:
         except WsaError as problem:
             is_mistake = not isinstance(problem, PluginFailure)
             answer = {"problem": str(problem), "is_mistake": is_mistake}
-        _write(channel, {"problem": None} | answer)
+        send({"problem": None} | answer)
 
 
 def _told(loaded: Loaded) -> dict[str, Any]:
@@ -94,13 +87,6 @@ def _batch(message: dict[str, Any], layers: Layers, folder: Path) -> Batch:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value
-
-
-def _write(channel: int, message: dict[str, Any]) -> None:
-    data = memoryview(json.dumps(message).encode() + b"\n")
-    # a pipe takes what it has room for
-    while data:
-        data = data[os.write(channel, data) :]
 
 
 if __name__ == "__main__":

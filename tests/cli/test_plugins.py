@@ -121,10 +121,16 @@ def test_the_table_names_what_json_names(wsa: Wsa) -> None:
     assert os.linesep in out
 
 
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process that makes the checks find no compiler."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+
+@pytest.mark.usefixtures("no_compiler")
 def test_check_tells_every_promise_and_fails_with_the_exit_code(
-    wsa: Wsa, install_plugin: InstallPlugin, monkeypatch: pytest.MonkeyPatch
+    wsa: Wsa, install_plugin: InstallPlugin
 ) -> None:
-    monkeypatch.setattr("wsa.conformance.cost.compiler_exists", lambda _: False)
     install_plugin("drifting", body="return torch.rand(len(batch), len(batch.layers))")
     code, out, _ = wsa("plugins", "check", "drifting", "--view", "factors")
     assert code == 1
@@ -133,10 +139,8 @@ def test_check_tells_every_promise_and_fails_with_the_exit_code(
     assert "compiled-equals-eager: skipped nothing can be compiled here" in out
 
 
-def test_check_takes_adapters_of_a_data_set(
-    wsa: Wsa, make_dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wsa.conformance.cost.compiler_exists", lambda _: False)
+@pytest.mark.usefixtures("no_compiler")
+def test_check_takes_adapters_of_a_data_set(wsa: Wsa, make_dataset: MakeDataset) -> None:
     arguments = ["--dataset", make_dataset(n=5), "--view", "delta", "--json"]
     code, out, _ = wsa("plugins", "check", "profile(groups=4)", *arguments)
     found = {each["check"]: each for each in json.loads(out)}
@@ -145,9 +149,49 @@ def test_check_takes_adapters_of_a_data_set(
     assert found["output-matches-columns"]["representation"] == "profile(groups=4)"
 
 
+# by name: the source or the body of `extract`, and what is said
+ENDING = {
+    "ends": ("import os; os._exit(0)", "SystemExit: os._exit(0)"),
+    "dies": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "dies factors output-matches-columns: failed expected an answer, got the end of its "
+        "process: SIGSEGV; the checks after it were not made",
+    ),
+    "hangs": (
+        "import time; time.sleep(600)",
+        "failed expected all checks of a view within 4 s (--timeout), got no answer",
+    ),
+    "interrupts": ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
+}
+
+
+@pytest.mark.usefixtures("no_compiler")
+@pytest.mark.parametrize("name", ENDING)
+def test_check_fails_who_ends_or_hangs_its_process(
+    wsa: Wsa, install_plugin: InstallPlugin, name: str
+) -> None:
+    body, told = ENDING[name]
+    install_plugin(name, body=body)
+    timeout = 4 if name == "hangs" else 200
+    code, out, err = wsa("plugins", "check", name, "--view", "factors", "--timeout", timeout)
+    assert code == 1, err
+    assert told in out
+
+
+def test_check_names_who_dies_while_it_is_imported(wsa: Wsa, install_plugin: InstallPlugin) -> None:
+    install_plugin("dies", source="import os; os.kill(os.getpid(), 9)")
+    code, _, err = wsa("plugins", "check", "dies")
+    assert code == 1
+    assert err == (
+        "wsa: plugin 'dies' failed to load: expected an answer, got the end of its process: "
+        "SIGKILL\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "needed"),
     [
+        (["stats", "--timeout", "inf"], 2, "timeout needs a number of seconds above 0; got inf"),
         (["nobody"], 2, "no plugin called 'nobody'"),
         (["stats", "--view", "sideways"], 2, "no view called 'sideways'"),
         (["stats", "--device", "cuda"], 3, "--device cuda needs a CUDA device"),

@@ -87,6 +87,21 @@ class Sneak(Honest):
         return found
 
 
+class Scribbler(Honest):
+    def features(self, matrices: Tensor) -> Tensor:
+        return super().features(matrices.abs_())
+
+
+class Slim(Honest):
+    def features(self, matrices: Tensor) -> Tensor:
+        return super().features(matrices)[:, :1]
+
+
+class Double(Honest):
+    def features(self, matrices: Tensor) -> Tensor:
+        return super().features(matrices).double()
+
+
 class Sharer(Honest):
     def extract(self, batch: Batch) -> Tensor:
         batch.once(moments).mean.add_(1)
@@ -292,10 +307,13 @@ FAULTS = [
     Fault(Exact, "output-matches-columns", r"expected float32 .*, got float64"),
     Fault(Listing, "output-matches-columns", r"expected float32 .*, got list"),
     Fault(Alias, "output-matches-columns", r"expected features in memory of their own, got a view"),
+    Fault(Slim, "output-matches-columns", r"\[B, 2\] float32 .*has 2\), got \[B, 1\] float32"),
+    Fault(Double, "output-matches-columns", r"expected \[B, 2\] float32 .*, got \[B, 2\] float64"),
     Fault(Quitter, "output-matches-columns", r"expected an answer, got: it raised SystemExit: 3"),
     Fault(Unkeyable, "parameters-are-json", r"expected parameters of JSON values, got .*\{1, 2\}"),
     Fault(Vandal, "input-is-not-written", r"expected an input nobody writes to, got \d+ entries"),
     Fault(Sneak, "input-is-not-written", r"expected an input nobody writes to, got 1 entries"),
+    Fault(Scribbler, "input-is-not-written", r"expected .*, got: features wrote to its matrices"),
     Fault(Sharer, "input-is-not-written", r"expected an input .*, got a write to what others"),
     Fault(Talker, "nothing-is-printed", r"expected silence on standard output, got 'hello"),
     Fault(Gambler, "torch-is-left-as-it-was", r"expected all .*, got a change of torch's rando"),

@@ -62,6 +62,7 @@ EXTRACTS = {
     "gives_up": ("raise GeneratorExit('enough')", "it raised GeneratorExit: enough"),
     "is_cancelled": ("import asyncio; raise asyncio.CancelledError", "it raised CancelledError"),
     "leaves": ("raise SystemExit(0)", "it raised SystemExit: 0"),
+    "ends": ("import os; os._exit(0)", r"it raised SystemExit: os._exit\(0\)"),
     "has_no_words": (
         "class Odd(Exception):\n            def __str__(self): raise SystemExit(3)\n"
         "        raise Odd",
@@ -127,6 +128,7 @@ SOURCES = {
         "parts needs names of representations",
     ),
     "interrupts": ("raise KeyboardInterrupt", "failed to load: KeyboardInterrupt"),
+    "ends": ("import os; os._exit(0)", r"failed to load: SystemExit: os._exit\(0\)"),
     "stops": ("raise StopIteration", "failed to load: StopIteration"),
     "hook_leaves": (OFFERED.replace("return [Given()]", "raise SystemExit(7)"), "SystemExit: 7"),
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +82,20 @@ def test_another_source_of_the_same_version_is_said(
 def test_a_run_is_no_different_from_itself(folders: tuple[Path, Path]) -> None:
     (row,) = compare(folders[0], folders[0])
     assert set(row["changes"].values()) == {0.0}
-    assert row["p_seeds"] == row["p_test_adapters"] == 1.0
+    assert row["p_seeds"] is None  # no seed differs
+    assert row["p_test_adapters"] == 1.0
+
+
+def test_a_task_that_one_run_lacks_is_named_and_breaks_any_rule(folders: tuple[Path, Path]) -> None:
+    less = Path(shutil.copytree(folders[0], folders[0].parent / "less"))
+    more = json.loads(next(less.glob("tasks/*.json")).read_text())
+    more |= {"task": "another", "representation": "another"}
+    (less / "tasks/another.json").write_text(json.dumps(more))
+    found = wsa.compare(less, folders[1], ["accuracy<-1"])
+    assert found["alone"] == {"before": ["another"], "after": []}
+    assert found["failed"] == ["another: the second run lacks it"]
+    assert wsa.compare(folders[1], less)["alone"] == {"before": [], "after": ["another"]}
+    assert not wsa.compare(less, folders[1])["failed"]
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "<-0.02", "accuracy<x", ""])

@@ -210,7 +210,7 @@ def test_too_few_groups_are_refused(configure: Configure) -> None:
     def group(columns: dict[str, Any]) -> None:
         columns["group"] = [row % 5 for row in range(60)]
 
-    with pytest.raises(WsaError, match="give it at least 10 groups"):
+    with pytest.raises(WsaError, match=r"label .*: each part of the split needs .* 10 groups"):
         experiment.run(configure(change=group))
 
 

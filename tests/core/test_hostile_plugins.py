@@ -22,6 +22,16 @@ from wsa.interruption import handled
 OURS = ("stats", "profile", "spectral")
 
 
+@pytest.fixture(autouse=True)
+def _no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no plugin end the test session, with exit code 0, where it is not kept from it."""
+
+    def ending(status: int) -> None:
+        raise RuntimeError(f"the process ends with {status}")
+
+    monkeypatch.setattr("os._exit", ending)
+
+
 def kept(cache: Path) -> set[str]:
     return {record["inputs"]["representation"] for _, record in Cache(cache).records()}
 
@@ -148,3 +158,16 @@ def test_a_representation_made_of_itself_fails_alone(
 
 def test_signals_are_handled_as_before(make_dataset: MakeDataset) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_prints_while_it_computes_is_named_once(
+    make_dataset: MakeDataset, install_plugin: InstallPlugin, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_plugin("talks", body="print('hello', len(batch)); return batch.flat[:, :16].float()")
+    folder = make_dataset(n=6)
+    for _ in range(2):
+        extracted(folder, None, "talks")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("talks printed 'hello") == 1
+    assert err.count("hello 6") == 3

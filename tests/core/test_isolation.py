@@ -29,14 +29,18 @@ SEGFAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 # by name: what stands in the place of what, and the cause
 CULPRITS = {
     "hangs": ("BODY", HANG, "needed at most 2 s for a shard of 6 adapters"),
-    "ends": ("BODY", "import os; os._exit(3)", "its process died .*: exit code 3"),
+    "ends": ("BODY", "import os; os.kill(os.getpid(), 9)", "its process died .*: SIGKILL"),
     "raises": ("BODY", "raise ValueError('odd')", "it raised ValueError: odd"),
     "columns_hang": (NAMED, HANG, r"needed at most 2 s for columns\(layers\)"),
     "columns_die": (NAMED, SEGFAULT, r"died when it was asked for columns\(layers\): SIGSEGV"),
 }
 UNLOADED = {
-    "import_hangs": ("import torch", HANG, "needed at most 2 s to be loaded"),
-    "import_ends": ("import torch", "import os; os._exit(0)", "to be loaded: exit code 0"),
+    "import_hangs": (
+        "import torch",
+        HANG,
+        r"to be loaded \(an import's least, whatever",
+    ),
+    "import_ends": ("import torch", "import os; os.kill(os.getpid(), 9)", "to be loaded: SIGKILL"),
     "import_reads": ("import torch", "input()", "failed to load: EOFError"),
     "hook_hangs": (HOOK, HANG, "needed at most 2 s to be loaded"),
 }
@@ -139,6 +143,15 @@ def test_a_stranger_elsewhere_is_told_from_others_as_if_it_were_here(
     assert not isinstance(mistake.value, PluginFailure)
 
 
+def test_parameters_at_their_default_name_the_same_representation(
+    install_plugin: InstallPlugin,
+) -> None:
+    install_plugin("above", source=TOLD)
+    found = load_offers(["above", "above(bound=0.0)", "above(bound=0.5)"])
+    assert [each.name for each in found.offers] == ["above", "both", "above(bound=0.5)"]
+    assert found.failures == {}
+
+
 def test_a_hang_ends_soon_after_its_time(
     make_dataset: MakeDataset, install_plugin: InstallPlugin
 ) -> None:
@@ -148,6 +161,29 @@ def test_a_hang_ends_soon_after_its_time(
     # importing torch takes seconds on a busy machine; ten minutes it does not
     assert time.monotonic() - started < 90
     assert "needed at most 0.5 s" in extraction.failures[request(extraction, "culprit")]
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_timeout_is_a_number_of_seconds(timeout: float) -> None:
+    with pytest.raises(WsaError, match="plugin_timeout needs a number of seconds above 0; got"):
+        Isolation(timeout)
+
+
+FORKS = "import os, time; p = os.fork() or time.sleep(300); open(PLACE, 'w').write(str(p)); "
+
+
+@pytest.mark.parametrize("then", [HANG, "os._exit(3)", "return batch.flat[:, :16].float().clone()"])
+def test_what_a_plugin_forks_ends_with_it(
+    make_dataset: MakeDataset, tmp_path: Path, install_plugin: InstallPlugin, then: str
+) -> None:
+    place = tmp_path / "forked"
+    install_plugin("forks", body=FORKS.replace("PLACE", repr(str(place))) + then)
+    started = time.monotonic()
+    prepared(make_dataset(n=4), "forks", plugin_timeout=TIMEOUT)
+    assert time.monotonic() - started < 90
+    # of what has ended, and nobody waited for, no command is told
+    forked = Path("/proc", place.read_text(), "cmdline")
+    assert not forked.exists() or not forked.read_text()
 
 
 def test_wsas_own_plugins_stay_in_this_process(

@@ -54,7 +54,7 @@ def test_a_task_overrules_the_column(read: Read) -> None:
 @pytest.mark.parametrize(
     ("values", "task", "message"),
     [
-        ([0.5, 1.5], "classes", "holds double; needed classes: .* leave out --task"),
+        ([0.5, 1.5], "classes", "holds double; needed classes: .* floats say --task regression"),
         (["a", "b"], "regression", "holds string; needed numbers"),
         (["a", "b"], "ordinal", "holds string; needed levels in order"),
         ([float("nan"), None], None, "holds no label at all"),

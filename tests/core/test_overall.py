@@ -106,6 +106,7 @@ def test_the_best_is_tested_against_every_other_with_holms_correction(
     (row,) = results["comparisons"]
     assert row["task"] == results["best"]
     assert row["test_adapters"] == 12
+    assert row["over"] == "seeds"
     for name in ("p_seeds", "p_test_adapters"):
         assert 0 <= row[name] <= row[f"{name}_holm"] <= 1
 

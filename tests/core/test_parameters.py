@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from wsa import parameters
-from wsa.errors import WsaError
+from wsa.errors import PluginFailure, WsaError
 from wsa.representation import Composite
 
 
@@ -62,6 +62,35 @@ def test_a_malformed_word_is_a_users_mistake(word: str) -> None:
         parameters.parsed(word)
 
 
+def test_a_parameter_is_given_once() -> None:
+    with pytest.raises(WsaError, match=r"a\(x=...\) needs to be given once; got 'a\(x=2,x=3\)'"):
+        parameters.parsed("a(x=2,x=3)")
+
+
+@dataclass
+class Thawed:
+    top: int = 10
+
+
+@dataclass(frozen=True)
+class Needy:
+    top: int
+
+
+@pytest.mark.parametrize(
+    ("offered", "problem"),
+    [
+        (Thawed(), "parameters needs a frozen dataclass; got Thawed, which is not frozen"),
+        (Needy(3), "parameter 'top' needs a default; got none"),
+    ],
+)
+def test_parameters_are_fields_with_a_default_of_a_frozen_dataclass(
+    offered: object, problem: str
+) -> None:
+    with pytest.raises(PluginFailure, match=problem):
+        parameters.kinds(offered)
+
+
 def test_arguments_take_the_place_of_defaults() -> None:
     values = {"top": 3, "share": 1, "kind": "slow", "centred": False, "word": 7}
     found = parameters.given(Given(), values)
@@ -77,6 +106,8 @@ def test_arguments_take_the_place_of_defaults() -> None:
         ({"top": 2.0}, "needs int; got 2.0"),
         ({"kind": "odd"}, "needs fast or slow; got 'odd'"),
         ({"centred": 1}, "needs bool; got 1"),
+        ({"share": float("inf")}, r"given\(share=...\) needs a finite number; got inf"),
+        ({"share": 10**400}, r"given\(share=...\) needs a finite number; got 1000"),
         ({"top": 0}, r"given\(top=0\): ValueError: top needs at least 1"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -64,3 +65,18 @@ def test_a_command_ends_although_a_plugin_left_a_thread_behind() -> None:
     assert done.returncode == 0, done.stderr
     assert "spectral" in done.stdout
     assert "not waiting for what plugins left running: forever" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_a_fork_may_end_while_the_process_may_not() -> None:
+    ending = os._exit
+    with surroundings.not_ended():
+        with pytest.raises(SystemExit, match=r"os._exit\(0\)"):
+            os._exit(0)
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(7)
+            finally:
+                ending(9)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import r2_score
 
-from wsa.experiment.uncertainty import bootstrap, holm, over_adapters, over_seeds
+from wsa.experiment.uncertainty import bootstrap, corrected, holm, over_adapters, over_seeds
 from wsa.train import REGRESSION, Goal
 
 
@@ -55,9 +55,20 @@ def test_overlapping_splits_are_less_sure_than_independent_ones() -> None:
 
 def test_no_difference_has_no_significance() -> None:
     assert over_adapters(np.zeros(20)) == 1.0
-    assert over_seeds([[0.0, 0.0, 0.0]], 0.2) == 1.0
-    assert over_seeds([[0.3]], 0.2) == 1.0
     assert over_adapters(np.ones(40)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "differences", [[[0.0, 0.0, 0.0]], [[0.3]], [[0.1, 0.1, 0.1 + 1e-15]], [[0.2, 0.4], [0.3, 0.3]]]
+)
+def test_what_does_not_vary_over_seeds_has_no_p_value(differences: list[list[float]]) -> None:
+    assert over_seeds(differences, 0.2) is None
+
+
+def test_a_test_without_a_p_value_is_no_member_of_the_family() -> None:
+    rows = [{"p_seeds": value, "p_test_adapters": 0.5} for value in (0.01, None, 0.04)]
+    corrected(rows)
+    assert [row["p_seeds_holm"] for row in rows] == [0.02, None, 0.04]
 
 
 def test_holm_multiplies_the_smallest_by_all_and_never_lowers_a_later_one() -> None:

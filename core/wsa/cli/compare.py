@@ -33,11 +33,16 @@ def compare(
     if json:
         print(to_json(found), end="")
     else:
-        _print(
-            found["tasks"], [*found["representations"], *map("FAILED {}".format, found["failed"])]
-        )
+        failed = map("FAILED {}".format, found["failed"])
+        _print(found["tasks"], [*_alone(found["alone"]), *found["representations"], *failed])
     if found["failed"]:
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _alone(alone: dict[str, list[str]]) -> list[str]:
+    places = {"before": "first", "after": "second"}
+    names = [(place, task) for run, place in places.items() for task in alone[run]]
+    return [f"only the {place} run has {task}" for place, task in names]
 
 
 def _print(rows: Sequence[dict[str, Any]], told: Sequence[str]) -> None:
@@ -56,7 +61,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="test, mean over seeds; p-values paired and corrected by Holm")
     for heading in ("task", "metric"):
         table.add_column(heading)
-    for heading in ("before", "after", "change", "p over seeds", "p over test adapters"):
+    for heading in ("before", "after", "change", "p over seeds or splits", "p over test adapters"):
         table.add_column(heading, justify="right")
     for row in rows:
         numbers = [f"{row['before']:.3f}", f"{row['after']:.3f}"]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wsa import checking
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED, PluginFailure
 from wsa.parameters import words
@@ -71,21 +72,24 @@ def check(
     ] = None,
     view: Annotated[str, typer.Option(help="factors, delta or both. [all it describes]")] = "",
     device: options.Device = "cpu",
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for all checks of one representation in one view.")
+    ] = checking.SECONDS,
     json: options.Json = False,
 ) -> None:
     """Hold a plugin's representations to every promise; exit code 1 where one is not kept."""
-    from dataclasses import asdict
-
-    from wsa.conformance.session import plugin_verdicts
     from wsa.storage import to_json
 
-    found = plugin_verdicts(name, dataset, words(view), device)
+    rows = checking.plugin_verdicts(name, dataset, words(view), device, timeout)
+    found = []
+    for row in rows:
+        found.append(row)
+        if not json:
+            head = f"{row['representation']} {row['view']} {row['check']}"
+            print(f"{head}: {row['status']} {row['detail']}".rstrip(), flush=True)
     if json:
-        print(to_json([{"representation": of} | asdict(each) for of, each in found]), end="")
-    else:
-        for of, each in found:
-            print(f"{of} {each.view} {each.check}: {each.status} {each.detail}".rstrip())
-    if any(each.status == "failed" for _, each in found):
+        print(to_json(found), end="")
+    if any(row["status"] == "failed" for row in found):
         raise typer.Exit(EXIT_SOME_FAILED)
 
 

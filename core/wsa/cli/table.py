@@ -146,10 +146,10 @@ def task_told(task: dict[str, Any]) -> str:
 
 
 def _compared(row: dict[str, Any], against: str) -> str:
-    return (
-        f"  over {against}: {row['difference']:+.3f}; p {row['p_seeds_holm']:.2g} over "
-        f"seeds, {row['p_test_adapters_holm']:.2g} over test adapters (Holm)"
-    )
+    value, adapters = row["p_seeds_holm"], f"{row['p_test_adapters_holm']:.2g} over test adapters"
+    told = "no p over {}, {}" if value is None else f"p {value:.2g} over {{}}, {{}}"
+    difference = f"{row['difference']:+.3f}; {told.format(row['over'], adapters)}"
+    return f"  over {against}: {difference} (Holm)"
 
 
 def _print_maps(results: dict[str, Any]) -> None:

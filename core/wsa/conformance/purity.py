@@ -15,6 +15,7 @@ def input_is_not_written(subject: Subject) -> str:
     """Weights, scales and shared intermediates are as they were."""
     batch = subject.probe.batch(subject.view, subject.device)
     flat, scale = batch.flat.clone(), batch.scale.clone()
+    batch.seal()
     subject.representation.extract(batch)
     written = int((batch.flat != flat).sum() + (batch.scale != scale).sum())
     refuse(written > 0, "an input nobody writes to", f"{written} entries with other values")

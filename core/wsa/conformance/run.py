@@ -36,6 +36,7 @@ from wsa.conformance.purity import (
 )
 from wsa.conformance.subject import Subject
 from wsa.errors import PluginFailure, cause
+from wsa.interruption import from_outside
 from wsa.layers import VIEWS
 from wsa.representation import Representation
 
@@ -107,11 +108,11 @@ def check_one(
         return Verdict(name, view, OK, CHECKS[name](subject))
     except NothingToCheck as reason:
         return Verdict(name, view, SKIPPED, str(reason))
-    except KeyboardInterrupt:
-        raise
     except PluginFailure as problem:
         return Verdict(name, view, FAILED, _expected_first(str(problem)))
     except BaseException as problem:
+        if isinstance(problem, KeyboardInterrupt) and from_outside(problem):
+            raise
         return Verdict(name, view, FAILED, f"expected an answer, got {cause(problem)}")
 
 

@@ -1,21 +1,41 @@
-"""Session: the checks of everything an installed plugin offers, for `wsa plugins check`."""
+"""Session: the checks of everything an installed plugin offers, in a process of their own.
+
+`wsa.checking` starts it and says what became of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from wsa import registry
 from wsa.cache import keep_compiled_code
+from wsa.child import Message, answering
 from wsa.conformance.probe import Probe, taken
-from wsa.conformance.run import Verdict, check_one, checks_of
-from wsa.errors import EnvironmentProblem, unknown
+from wsa.conformance.run import check_one, checks_of
+from wsa.errors import EnvironmentProblem, WsaError, unknown
 from wsa.layers import VIEWS
+from wsa.registry import Offer
 from wsa.representation import Composite, Representation
 
-Found = list[tuple[str, Verdict]]
+Send = Callable[[Message], None]
 
 
-def plugin_verdicts(word: str, dataset: str | None, views: Sequence[str], device: str) -> Found:
+def serve(asked: dict[str, Any], send: Send) -> None:
+    """Send a line before each check and a verdict after it, and at last whether all were made."""
+    send({"kind": "started"})
+    try:
+        _checked(**asked, send=send)
+    except WsaError as problem:
+        send({"kind": "problem", "text": str(problem), "exit_code": problem.exit_code})
+    else:
+        send({"kind": "done"})
+
+
+def _checked(word: str, dataset: str | None, views: Sequence[str], device: str, send: Send) -> None:
     """Check what a plugin offers, by representation; raises WsaError for bad input.
 
     A composite has nothing of its own to check: its parts are checked by their own names.
@@ -26,26 +46,27 @@ def plugin_verdicts(word: str, dataset: str | None, views: Sequence[str], device
     probe = taken(dataset) if dataset else None
     place = _device(device)
     keep_compiled_code()
-    found: Found = []
+    send({"kind": "started"})  # a data set's time is not the plugin's
     for plugin in registry.named([word]):
         for offer in registry.load(plugin):
             if not isinstance(offer.representation, Composite):
-                found += _verdicts(offer.name, offer.representation, probe, views, place)
-    return found
+                _check(offer, offer.representation, probe, views, place, send)
 
 
-def _verdicts(
-    name: str,
-    representation: Representation,
+def _check(
+    offer: Offer,
+    found: Representation,
     probe: Probe | None,
     views: Sequence[str],
     device: str,
-) -> Found:
-    return [
-        (name, check_one(representation, check, view, probe, device))
-        for check, view in checks_of(representation)
-        if not views or view in views
-    ]
+    send: Send,
+) -> None:
+    for check, view in checks_of(found):
+        if not views or view in views:
+            about = {"representation": offer.name, "check": check, "view": view}
+            send({"kind": "begun", "row": about})
+            verdict = check_one(found, check, view, probe, device)
+            send({"kind": "verdict", "row": about | asdict(verdict)})
 
 
 def _device(name: str) -> str:
@@ -55,3 +76,7 @@ def _device(name: str) -> str:
     if name == "cuda" and not found:
         raise EnvironmentProblem("--device cuda needs a CUDA device; none found: use --device cpu")
     return ("cuda" if found else "cpu") if name == "auto" else name
+
+
+if __name__ == "__main__":
+    serve(json.loads(sys.argv[1]), answering()[1])

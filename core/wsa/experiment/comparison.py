@@ -13,7 +13,7 @@ import numpy as np
 
 from wsa.errors import WsaError, unknown
 from wsa.experiment.overall import key_of, mean_of, scores_by_adapter, seed_differences
-from wsa.experiment.uncertainty import holm, over_adapters, over_seeds
+from wsa.experiment.uncertainty import corrected, over_adapters, over_seeds
 from wsa.provenance import changed_origins
 from wsa.train import Split
 
@@ -68,28 +68,35 @@ def compare(one: Path, other: Path) -> list[Result]:
     if not common:
         raise WsaError(f"{one} and {other} have no task in common: needed one of the same name")
     rows = [_row(before, after, key) for key in common]
-    for name in ("p_seeds", "p_test_adapters"):
-        known = [row for row in rows if row[name] is not None]
-        for row, value in zip(known, holm([row[name] for row in known]), strict=True):
-            row[f"{name}_holm"] = value
+    corrected(rows)
     return rows
 
 
 def report(before: Path | str, after: Path | str, fail_if: str | Sequence[str] = ()) -> Result:
     """Compare two run folders, as `wsa compare --json` prints it.
 
-    `tasks` is what `compare` returns, `failed` names the tasks that break a rule such as
-    'accuracy<-0.02', `representations` what is not the same code in both.
+    `tasks` is what `compare` returns, `alone` names the tasks that one of them has not, `failed`
+    those that break a rule such as 'accuracy<-0.02', or that any rule asks for and the second run
+    lacks; `representations` what is not the same code in both.
     """
     texts = [fail_if] if isinstance(fail_if, str) else fail_if
     rules = [parse_rule(text) for text in texts]
     one, other = Path(before), Path(after)
     rows = compare(one, other)
+    lost, added = _alone(one, other), _alone(other, one)
+    failed = [line for rule in rules for line in broken(rows, rule)]
     return {
         "tasks": rows,
-        "failed": [line for rule in rules for line in broken(rows, rule)],
+        "alone": {"before": lost, "after": added},
+        "failed": failed + [f"{task}: the second run lacks it" for task in lost if rules],
         "representations": changed_origins(_origins(one), _origins(other)),
     }
+
+
+def _alone(folder: Path, other: Path) -> list[str]:
+    """Return the tasks that a run has and another has not, by name."""
+    mine, others = _stored(folder).tasks, _stored(other).tasks
+    return [tasks[0]["task"] for key, tasks in mine.items() if key not in others]
 
 
 def broken(rows: Sequence[Result], rule: Rule) -> list[str]:

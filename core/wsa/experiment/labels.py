@@ -114,7 +114,7 @@ def _refuse_unfit(found: pa.DataType, name: str, kind: str) -> None:
     needs: dict[str, tuple[Sequence[Any], str]] = {
         CLASSES: (
             (pa.types.is_integer, *words),
-            "classes: integers, text or booleans; for numbers leave out --task",
+            "classes: integers, text or booleans; for floats say --task regression",
         ),
         REGRESSION: (numbers, "numbers; for classes say --task classes"),
         ORDINAL: (numbers, "levels in order, as numbers; for text say --task classes"),

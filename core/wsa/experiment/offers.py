@@ -121,7 +121,7 @@ def refuse_failures(config: RunConfig, extraction: Extraction) -> None:
 def _load(
     plugins: Sequence[Plugin], failures: dict[str, str], strict: bool, isolation: Isolation
 ) -> list[Offer]:
-    offers = []
+    offers: list[Offer] = []
     isolation.start(plugins)
     for plugin in plugins:
         try:
@@ -132,10 +132,17 @@ def _load(
             failures[plugin.name] = str(problem)
             say(f"{problem}; the others go on")
             continue
-        offers += loaded.offers
+        offers += [each for each in loaded.offers if not _is_there(each, offers)]
         for note in loaded.notes:
             say(f"plugin {plugin.name!r} ({plugin.distribution}): {note}")
     return offers
+
+
+def _is_there(offer: Offer, offers: Sequence[Offer]) -> bool:
+    """Tell whether the same plugin was named before with the same parameters, in other words."""
+    return any(
+        (each.name, each.plugin.module) == (offer.name, offer.plugin.module) for each in offers
+    )
 
 
 def _parts_missing(offers: Sequence[Offer]) -> list[Plugin]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsa.experiment.uncertainty import holm, over_adapters, over_seeds
+from wsa.experiment.uncertainty import corrected, over_adapters, over_seeds
 from wsa.train import summarise
 
 if TYPE_CHECKING:
@@ -66,10 +66,7 @@ def comparisons(
             groups[key_of(task)].append(task)
     rows = [_compared(groups[one], groups[other], splits) for one, other in _pairs(groups, bests)]
     for label in bests:
-        mine = [row for row in rows if row["label"] == label]
-        for name in ("p_seeds", "p_test_adapters"):
-            for row, value in zip(mine, holm([row[name] for row in mine]), strict=True):
-                row[f"{name}_holm"] = value
+        corrected([row for row in rows if row["label"] == label])
     return rows
 
 
@@ -109,6 +106,7 @@ def _compared(one: Sequence[Result], other: Sequence[Result], splits: Splits) ->
         "seeds": sum(len(each) for each in seeds),
         "splits": len(pairs),
         "test_adapters": len(rows),
+        "over": "splits" if len(pairs) > 1 else "seeds",  # what p_seeds is over
         "p_seeds": over_seeds(seeds, share),
         "p_test_adapters": over_adapters(apart),
     }

@@ -115,7 +115,7 @@ def merge(
         "best_by_label": bests,
         "failures": prepared.failures | broken | failures,
         "quarantined": prepared.extraction.store.quarantined,
-        "warnings": [f"nothing was compiled: {reason}"] if (reason := problem()) else [],
+        "warnings": _warnings(tasks),
     }
 
 
@@ -149,6 +149,17 @@ def _public(task: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in task.items() if name != PRIVATE}
 
 
+def _warnings(tasks: Sequence[dict[str, Any]]) -> list[str]:
+    """Say what was not done as asked, or not as an unbroken run would."""
+    reason = problem()
+    told = [f"nothing was compiled: {reason}"] if reason else []
+    inexact = [task["task"] for task in tasks if not task["exact_resume"]]
+    if inexact:
+        names = ", ".join(inexact)
+        told.append(f"resumed under other conditions, so not to the same bytes: {names}")
+    return told
+
+
 def _origins(prepared: Prepared) -> dict[str, Any]:
     extraction = prepared.extraction
     sources = extraction.store.sources if isinstance(extraction.store, Cache) else None
@@ -164,6 +175,7 @@ def _label(prepared: Prepared, name: str, splits: Splits) -> dict[str, Any]:
         "primary": PRIMARY[labels.kind],
         "classes": [] if number else list(labels.classes),
         "unlabelled": int((~labels.known).sum()),
+        "unlabelled_adapters": _names(prepared, ~labels.known),
         "majority": mean_control(labels.values, split)
         if number
         else {
@@ -178,9 +190,7 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
     population, extraction = prepared.population, prepared.extraction
     labels = next(iter(prepared.labels.values()))
     groups = duplicate_groups(extraction, prepared.config, prepared.labels, split)
-    invalid = [
-        population.identifiers[int(row)].as_py() for row in np.flatnonzero(~extraction.valid())
-    ]
+    invalid = _names(prepared, ~extraction.valid())
     refused = {each.name: each.reason for each in population.refused}
     parts = {name: len(getattr(split, name)) for name in PARTS}
     return {
@@ -199,6 +209,11 @@ def _population(prepared: Prepared, split: Split) -> dict[str, Any]:
         "groups": len(set(labels.groups.tolist())) if labels.groups is not None else None,
         "split": parts,
     }
+
+
+def _names(prepared: Prepared, chosen: np.ndarray) -> list[Any]:
+    identifiers = prepared.population.identifiers
+    return [identifiers[int(row)].as_py() for row in np.flatnonzero(chosen)]
 
 
 def _summary(runs: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:

@@ -27,7 +27,10 @@ def split_labels(
     """Split the usable adapters by class, group and content, always in the same way."""
     seed = SPLIT_SEED + repeat
     if labels.kind != REGRESSION:
-        return make_split(labels.codes, labels.groups, digests, usable, seed, labels.classes)
+        try:
+            return make_split(labels.codes, labels.groups, digests, usable, seed, labels.classes)
+        except WsaError as problem:
+            raise WsaError(f"label {labels.name!r}: {problem}") from problem
     if len(labels.classes) < 2:
         raise WsaError(
             f"a regression needs labels that vary; all of {labels.name!r} are "

@@ -164,6 +164,8 @@ class Experiment:
             say(f"{task.name} failed: {problem}; the others go on")
             self.failures[task.name] = str(problem)
             return None
+        if not trained.outcome.exact_resume:
+            say(f"{task.name} was resumed under other conditions, so not to the same bytes")
         split = splits[task.label, task.repeat]
         result = task_result(task, trained, self.prepared.labels[task.label], split)
         self.folder.commit(task, result)

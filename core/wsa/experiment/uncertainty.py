@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 RESAMPLES = 1000
 LEVEL = 0.95
+# Differences that vary by no more than so much of themselves vary by rounding: they are one.
+ROUNDING = 1e-9
 
 
 def bootstrap(
@@ -65,11 +67,12 @@ def _interval(found: Numbers) -> dict[str, Any]:
     }
 
 
-def over_seeds(differences: Sequence[Sequence[float]], test_share: float) -> float:
+def over_seeds(differences: Sequence[Sequence[float]], test_share: float) -> float | None:
     """Return the p-value of no difference, paired by seed, of [splits][seeds] differences.
 
     One split: a paired t-test over its seeds. Several: over the splits, whose training parts
-    overlap, with the variance of Nadeau and Bengio (2003).
+    overlap, with the variance of Nadeau and Bengio (2003). None where there is but one, or where
+    nothing varies over them, as with heads that draw nothing: that says nothing of chance.
     """
     from scipy.stats import t
 
@@ -79,10 +82,10 @@ def over_seeds(differences: Sequence[Sequence[float]], test_share: float) -> flo
         values, widened = list(differences[0]), 0.0
     count, mean = len(values), float(np.mean(values))
     if count < 2:
-        return 1.0
+        return None
     spread = float(np.var(values, ddof=1))
-    if not spread:
-        return 1.0 if not mean else 0.0
+    if math.sqrt(spread) <= ROUNDING * max(map(abs, values)):
+        return None
     statistic = mean / math.sqrt((1 / count + widened) * spread)
     return float(2 * t.sf(abs(statistic), count - 1))
 
@@ -96,11 +99,21 @@ def over_adapters(differences: Numbers) -> float:
     return float(wilcoxon(differences, zero_method="zsplit", method="asymptotic").pvalue)
 
 
+def corrected(rows: Sequence[dict[str, Any]]) -> None:
+    """Add to rows of one family of tests their p-values corrected by Holm; None stays None."""
+    for name in ("p_seeds", "p_test_adapters"):
+        known = [row for row in rows if row[name] is not None]
+        for row in rows:
+            row[f"{name}_holm"] = None
+        for row, value in zip(known, holm([row[name] for row in known]), strict=True):
+            row[f"{name}_holm"] = value
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number, by Holm (1979)."""
     order = np.argsort(values, kind="stable")
     raised = np.array(values)[order] * np.arange(len(values), 0, -1)
-    corrected = np.minimum(1.0, np.maximum.accumulate(raised))
+    found = np.minimum(1.0, np.maximum.accumulate(raised))
     out = np.empty(len(values))
-    out[order] = corrected
+    out[order] = found
     return [float(value) for value in out]

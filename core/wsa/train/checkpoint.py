@@ -59,10 +59,22 @@ def _digest(tensor: Tensor) -> str:
 
 
 def save(path: Path, job: str, state: dict[str, Any]) -> None:
-    """Write the state of a job; a crash leaves this checkpoint or the last one."""
+    """Write the state of a job; a crash leaves this checkpoint or the last one.
+
+    Raises EnvironmentProblem where there is no memory to write it.
+    """
     buffer = io.BytesIO()
-    torch.save({"job": job, "state": state}, buffer)
-    storage.write_bytes(path, storage.seal(buffer.getvalue()))
+    try:
+        torch.save({"job": job, "state": state}, buffer)
+        storage.write_bytes(path, storage.seal(buffer.getvalue()))
+    except (MemoryError, RuntimeError) as problem:
+        # torch's writer fails on its way out of a MemoryError, with an error of its own
+        if not (isinstance(problem, MemoryError) or isinstance(problem.__context__, MemoryError)):
+            raise
+        raise EnvironmentProblem(
+            "there is no memory left to write the training in hand; take fewer --num-runs or a "
+            "smaller --hidden-dim, or free memory"
+        ) from problem
 
 
 def load(path: Path, job: str, device: torch.device) -> dict[str, Any] | None:

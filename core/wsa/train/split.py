@@ -156,6 +156,6 @@ def _missing(part: str, label: str, adapters: int, groups: int) -> WsaError:
     return WsaError(
         f"each part of the split needs every class; {part} has no adapter of class {label!r}, "
         f"which has {adapters} usable adapters in {groups} groups; "
-        f"give it at least {FOLDS} groups of its own (adapters of equal content count as one), "
-        "or leave the class out"
+        f"{FOLDS} groups of its own are always enough (adapters of equal content count as one); "
+        "add some, or leave the class out"
     )
