@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import builtins
 import os
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import wsa
 from wsa import scaffold
 from wsa.errors import WsaError
 
@@ -34,11 +37,12 @@ def fresh_python(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", [False, True], ids=["plain", "kernel"])
+# `case` is what a module with a kernel imports from wsa, in small letters
+@pytest.mark.parametrize(("name", "kernel"), [("brand_new", False), ("case", True)])
 def test_pip_and_pytest_accept_a_new_package_untouched(
-    tmp_path: Path, fresh_python: Path, kernel: bool
+    tmp_path: Path, fresh_python: Path, name: str, kernel: bool
 ) -> None:
-    folder = scaffold.make("brand_new", tmp_path / "package", kernel)
+    folder = scaffold.make(name, tmp_path / "package", kernel)
     pip: list[str | Path] = [
         sys.executable,
         "-m",
@@ -53,8 +57,8 @@ def test_pip_and_pytest_accept_a_new_package_untouched(
     out = run(fresh_python, "-m", "pytest", "-q", "-k", "not compiled", cwd=folder)
     assert "failed" not in out
     assert "passed" in out
-    wsa = (fresh_python, "-c", "from wsa import cli; cli.main()")
-    assert "brand_new" in run(*wsa, "plugins", cwd=folder)
+    listing = (fresh_python, "-c", "from wsa import cli; cli.main()", "plugins")
+    assert name in run(*listing, cwd=folder)
     if kernel:
         command: list[str | Path] = [
             fresh_python,
@@ -64,7 +68,7 @@ def test_pip_and_pytest_accept_a_new_package_untouched(
             "--list",
         ]
         cases = run(*command, cwd=folder)
-        assert "brand_new: loop, eager, triton" in cases
+        assert f"{name}: loop, eager, triton" in cases
 
 
 @pytest.mark.parametrize("kernel", [False, True])
@@ -74,14 +78,32 @@ def test_nothing_of_a_template_is_left_unfilled(tmp_path: Path, kernel: bool) ->
     assert (folder / "wsa_two_words.py").exists()
     assert (folder / ".github/workflows/test.yml").exists()
     assert (folder / "wsa_two_words_kernel.py").exists() == kernel
-    assert "class TwoWords(LayerwiseRepresentation)" in (folder / "wsa_two_words.py").read_text()
+    assert (
+        "class TwoWordsFeatures(LayerwiseRepresentation)"
+        in (folder / "wsa_two_words.py").read_text()
+    )
     assert not [path for path in files if "{{" in path.read_text() + str(path)]
+
+
+@pytest.mark.parametrize("name", ["case", "tensor", "layerwise_representation", "a" * 60])
+def test_the_class_of_a_new_plugin_hides_nothing_that_its_module_imports(
+    tmp_path: Path, name: str
+) -> None:
+    folder = scaffold.make(name, tmp_path / "package", kernel=True)
+    tree = ast.parse((folder / f"wsa_{name}.py").read_text())
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    (made,) = (node.name for node in tree.body if isinstance(node, ast.ClassDef))
+    assert made not in imported | {*vars(builtins)} | {*wsa.__all__}
 
 
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("Two-Words", "needs a-z, 0-9 and _, a letter first; got 'Two-Words'"),
+        ("Two-Words", "needs a-z, 0-9 and _, a letter first, .*; got 'Two-Words' of 9"),
+        ("a" * 61, "60 characters at most; got 'a{61}' of 61"),
+        ("kernels", "'kernels' is wsa's own word, or wsa_kernels a module; choose another"),
+        ("all", "'all' is wsa's own word"),
         ("stats", "'stats' is a plugin of wsa already; choose another"),
     ],
 )

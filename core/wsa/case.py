@@ -25,10 +25,10 @@ class Setting:
 
     adapters: int  #: N
     rank: int = 1  #: R; 0 where the case has none
-    view: str = "factors"
+    view: str = "factors"  #: factors, the stored matrices, or delta, each module's update
     dtype: str = "fp32"  #: of the weights: fp32, fp16 or bf16
-    device: str = "cpu"
-    seed: int = 0
+    device: str = "cpu"  #: cpu or cuda: where `inputs` puts its tensors
+    seed: int = 0  #: of the random data
 
 
 @dataclass(frozen=True)
@@ -51,38 +51,38 @@ class Target:
 class Case:
     """A computation that several contenders do, and what they must all find.
 
-    `inputs` makes random data, never zeros, outside of every clock. `reference` computes the truth
-    in float64 from the same inputs. A contender is called with the inputs alone; it answers with
-    the reference's names. It is an error, and not timed, where a value is further from the truth
-    than `tolerance` (of that name, or of "" for all others) times the greatest true value.
-
-    It is an error, too, to write to the inputs: the next contender gets the same. One called
-    `compiled` is left out where torch.compile makes nothing of it.
-
-    `part(inputs, rows)` takes some adapters out of the inputs. With it, the truth is computed for
-    a sample of the adapters, and a contender in `scaled` that would take longer than so many
-    seconds for all of them is timed on a few.
+    A contender is called with the inputs alone, and answers with the reference's names. It is an
+    error, and not timed, where a value is further from the truth than `tolerance` allows, and
+    where it writes to the inputs: the next contender gets the same. One called `compiled` is left
+    out where torch.compile makes nothing of it.
     """
 
     name: str  #: words of a-z, 0-9 and _; `family/name` runs with its family too
+    #: makes random data, never zeros, on the setting's device; outside of every clock
     inputs: Callable[[Setting], Any]
-    reference: Contender
+    reference: Contender  #: computes the truth, in float64, from the same inputs
     contenders: Mapping[str, Contender]  #: by backend, in the table's order
     shape: Callable[[Any], str]  #: how the inputs are told in the table
     bytes: Callable[[Any], int]  #: each input read once
+    #: operations that the inputs take; 0: the case is told by its bytes alone
     flops: Callable[[Any], float] = field(default=lambda _: 0.0)
+    #: how far from the truth, by name of an answer, "" for all others: a share of its greatest
+    #: true value
     tolerance: Mapping[str, float] = field(default_factory=lambda: {"": 1e-5})
-    views: tuple[str, ...] = ("factors",)
+    views: tuple[str, ...] = ("factors",)  #: unless asked for one of them
     ranks: tuple[int, ...] = (1,)  #: unless asked for others; none: the case has no rank
     #: N by (device, view), unless asked for another
     adapters: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    #: how many of those are enough, where that hangs on rank and type
+    #: how many of those are enough, where that hangs on rank and type of the setting
     enough: Callable[[Setting], int] = field(default=lambda setting: setting.adapters)
+    #: takes some adapters, by their rows, out of the inputs; the truth is then computed for a
+    #: sample of them
     part: Callable[[Any, Sequence[int]], Any] | None = None
+    #: seconds, by contender: with `part`, one that takes longer for all is timed on a few
     scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})
     #: backends that need the device "cuda", or a package; the others run everywhere
     needs: Mapping[str, str] = field(default_factory=lambda: {"triton": "cuda"})
-    targets: tuple[Target, ...] = ()
+    targets: tuple[Target, ...] = ()  #: ratios that `wsa bench --check` asserts
     #: backends that `--fail-if` judges; none: all but `loop` and `eager`
     gated: tuple[str, ...] = ()
     #: names of answers that are one number each: told beside the times, as a contender found them

@@ -58,11 +58,10 @@ def _loaded(isolation: Isolation) -> list[dict[str, Any]]:
     return rows
 
 
-def refuse_broken(rows: Sequence[dict[str, Any]]) -> None:
-    """Raise PluginFailure with the first cause, where a plugin is broken."""
-    for row in rows:
-        if row["status"] not in ("installed", "ok", LEFT_OUT):
-            raise PluginFailure(row["status"])
+def causes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return why plugins are broken, one line each."""
+    sound = ("installed", "ok", LEFT_OUT)
+    return [row["status"] for row in rows if row["status"] not in sound]
 
 
 def _row(plugin: Plugin, allowed: set[str] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,23 @@ from wsa.storage import canonical_digest, digest, seal, unseal, write_bytes
 UNPACKAGED = "unpackaged"
 OUR_PACKAGES = ("wsa", "wsa_kernels", "wsa_plugins")
 
+# what may stand in a list of representations: a plugin's name, or an object
+Given = str | Representation | Composite
+
+
+def listed(given: Given | Sequence[Given]) -> list[Given]:
+    """Return the representations of a call from Python, each a plugin's name or an object.
+
+    One alone makes a list, and text stands for its words, as after `--plugins`. Raises WsaError
+    for none at all.
+    """
+    if isinstance(given, str):
+        return listed(parameters.words(given))
+    found: list[Given] = list(given) if isinstance(given, Sequence) else [given]
+    if not found:
+        raise WsaError("representations needs at least one name or object; got none")
+    return found
+
 
 def offer_of(given: Representation | Composite) -> Offer:
     """Return the offer a representation makes that came as an object, not by a plugin's name.
@@ -28,8 +45,8 @@ def offer_of(given: Representation | Composite) -> Offer:
     """
     if not isinstance(given, Representation | Composite) or isinstance(given, type):
         raise WsaError(
-            f"representations needs objects with name, version, columns(layers) and "
-            f"extract(batch); got {given!r}"
+            f"representations needs names of plugins, or objects with name, version, "
+            f"columns(layers) and extract(batch); got {given!r}"
         )
     parameters.refuse_mistyped(given)
     return Offer(given, _plugin_of(given))

@@ -104,7 +104,7 @@ def everything(group: str = GROUP) -> list[Plugin]:
         found = _plugin(entry)
         other = plugins.setdefault(found.name, found)
         if other.module != found.module and not other.refused:
-            plugins[found.name] = replace(other, refused=_clash(other, found))
+            plugins[found.name] = _clash(other, found)
     return list(plugins.values())
 
 
@@ -237,11 +237,12 @@ def _given(offered: Any, arguments: Mapping[str, Any]) -> Any:
         raise PluginFailure(f"{told} could not be made: {cause(problem)}") from problem
 
 
-def _clash(one: Plugin, other: Plugin) -> str:
-    return (
-        f"two distributions offer plugin {one.name!r}: {one.distribution} and "
-        f"{other.distribution}; uninstall one"
-    )
+def _clash(one: Plugin, other: Plugin) -> Plugin:
+    """Return the plugin that two distributions claim, of both of them and refused."""
+    both = f"{one.distribution} and {other.distribution}"
+    refused = f"two distributions offer plugin {one.name!r}: {both}; uninstall one"
+    versions = f"{one.version} and {other.version}"
+    return replace(one, distribution=both, version=versions, refused=refused)
 
 
 def _none_known() -> str:

@@ -15,7 +15,7 @@ from wsa.contract import held_to_contract, named_columns
 from wsa.errors import WsaError
 from wsa.layers import FACTORS, Catalogue, catalogue
 from wsa.population.batch import Batch
-from wsa.provenance import offer_of
+from wsa.provenance import Given, listed, offer_of
 from wsa.registry import Offer
 from wsa.representation import Composite, Representation
 from wsa_kernels.layout import Layout
@@ -35,7 +35,7 @@ class WeightFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        representations: Sequence[str | Representation] = ("stats",),
+        representations: Given | Sequence[Given] = ("stats",),
         layers: Shapes | None = None,
         view: str = FACTORS,
         device: str = "cpu",
@@ -89,7 +89,7 @@ class WeightFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _offers(self) -> list[Offer]:
         found: list[Offer] = []
-        for each in self.representations:
+        for each in listed(self.representations):
             if isinstance(each, str):
                 plugins = registry.named([each])
                 found += [offer for plugin in plugins for offer in registry.load(plugin)]

@@ -42,6 +42,24 @@ def test_a_strangers_case_is_listed_and_timed(
     assert list(rows(tmp_path / "now.json")) == ["quick", "eager", "loop", "wrong"]
 
 
+def test_cases_that_the_allow_list_hides_are_named_and_how_to_have_them(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSA_PLUGINS", "stats")
+    assert bench("--list") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("WSA_PLUGINS leaves out the bench plugins kernels (wsa)")
+    assert "with WSA_PLUGINS=kernels,stats their cases are there" in said.err
+    assert bench() == 2
+    assert "nothing to compare; no plugin that may be loaded" in capsys.readouterr().err
+    monkeypatch.setenv("WSA_PLUGINS", "kernels")
+    assert bench("--list") == 0
+    said = capsys.readouterr()
+    assert "spectrum: " in said.out
+    assert said.err == ""
+
+
 def test_the_json_tells_machine_versions_commit_and_every_column(
     stranger: Install, bench: Bench, tmp_path: Path
 ) -> None:

@@ -27,9 +27,9 @@ def wsa(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> W
     return call
 
 
-def rows(wsa: Wsa, *arguments: str) -> dict[str, dict[str, Any]]:
+def rows(wsa: Wsa, *arguments: str, expected: int = 0) -> dict[str, dict[str, Any]]:
     code, out, err = wsa("plugins", "--json", *arguments)
-    assert code == 0, err
+    assert code == expected, err
     return {row["name"]: row for row in json.loads(out)}
 
 
@@ -70,7 +70,8 @@ def test_every_hostile_plugin_is_named_with_its_cause_in_one_line(
     install_plugin("odd_columns", source=PLUGIN.format(name="odd_columns", version=1, body="pass"))
     install_plugin("twice", distribution="one")
     install_plugin("twice", distribution="two")
-    found = rows(wsa, "--load")
+    found = rows(wsa, "--load", expected=1)
+    assert found["twice"]["distribution"] in ("one and two", "two and one")
     for name in [*HOSTILE, "twice"]:
         assert name in found[name]["status"]
         assert "\n" not in found[name]["status"]
@@ -84,14 +85,19 @@ def test_columns_that_raise_are_the_status_of_their_plugin(
 ) -> None:
     source = PLUGIN.format(name="odd", version=1, body="pass")
     install_plugin("odd", source=source.replace("columns_of(layers, [", "nobody([") + "\n")
-    assert (
-        "plugin 'odd': its columns(layers) raised NameError" in rows(wsa, "--load")["odd"]["status"]
-    )
+    found = rows(wsa, "--load", expected=1)
+    assert "plugin 'odd': its columns(layers) raised NameError" in found["odd"]["status"]
 
 
-def test_strict_plugins_make_the_exit_code_say_so(wsa: Wsa, install_plugin: InstallPlugin) -> None:
+def test_a_broken_plugin_makes_the_exit_code_1_and_strict_plugins_name_it(
+    wsa: Wsa, install_plugin: InstallPlugin
+) -> None:
     install_plugin("leaves", source=HOSTILE["leaves"])
-    assert wsa("plugins", "--load")[0] == 0
+    assert wsa("plugins")[0] == 0
+    code, out, err = wsa("plugins", "--load")
+    assert (code, err) == (1, "")
+    assert "SystemExit" in out
+    assert "spectral v2" in out
     code, out, err = wsa("plugins", "--load", "--strict-plugins")
     assert code == 1
     assert "leaves" in out

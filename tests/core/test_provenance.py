@@ -40,7 +40,7 @@ def test_a_class_outside_of_any_distribution_is_versioned_by_its_source(
 
 @pytest.mark.parametrize("given", ["spectral", Spectral, 3])
 def test_what_is_no_representation_is_refused(given: object) -> None:
-    with pytest.raises(WsaError, match="representations needs objects with name, version"):
+    with pytest.raises(WsaError, match="representations needs names of plugins, or objects with"):
         offer_of(given)  # type: ignore[arg-type]
 
 

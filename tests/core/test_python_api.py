@@ -32,7 +32,10 @@ SMALL: dict[str, Any] = {"num_runs": 1, "hidden_dim": 8, "max_epochs": 2}
 
 
 def test_representations_as_objects_write_what_the_command_line_writes(
-    make_dataset: MakeDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_dataset: MakeDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = str(make_dataset())
     wanted: list[Representation] = [Spectral(top=3), Stats()]
@@ -44,6 +47,9 @@ def test_representations_as_objects_write_what_the_command_line_writes(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code
+    text = capsys.readouterr().out
+    assert "spectral(top=3)@all.factors" in text
+    assert "spectral-top" not in text
     one, two = ((tmp_path / each / "results.json").read_bytes() for each in ("one", "two"))
     assert one == two
     assert {task["representation"] for task in json.loads(one)["tasks"]} == {
@@ -130,3 +136,55 @@ def test_an_adapter_that_is_not_finite_is_a_row_of_nan(make_dataset: MakeDataset
 
     found = wsa.extract(dataset=str(make_dataset(n=4, change=spoil)), plugins=("stats",))
     assert np.isnan(found.values).all(1).tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "problem"),
+    [
+        ({"limit": "40"}, "--limit needs a whole number; got '40'"),
+        ({"num_workers": "4"}, "--num-workers needs a whole number; got '4'"),
+        ({"num_runs": True}, "--num-runs needs a whole number; got True"),
+        ({"dropout": "0.5"}, "--dropout needs a number; got '0.5'"),
+        ({"quick": 1}, "--quick needs True or False; got 1"),
+        ({"output_dir": 3}, "--output-dir needs a path; got 3"),
+        ({"plugins": [3]}, r"--plugins needs names: a tuple of them, or one text .*; got \[3\]"),
+        ({"representations": []}, "representations needs at least one name or object; got none"),
+        ({"representations": ""}, "representations needs at least one name or object; got none"),
+        ({"representations": [3]}, "representations needs names of plugins, or objects .*; got 3"),
+        (
+            {"representations": [Stats()], "plugins": "spectral"},
+            "representations and plugins say the same; .* got both, plugins being spectral",
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("call", [wsa.run, wsa.extract])
+def test_a_value_of_another_kind_is_told_in_one_line(
+    call: Any, knobs: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(WsaError, match=f"^{problem}"):
+        call(**knobs)
+
+
+def test_text_stands_for_several_words_and_for_paths_as_on_the_command_line() -> None:
+    words = RunConfig(plugins="spectral(top=3), stats", view="factors,delta", cache_dir="x")  # type: ignore[arg-type]
+    given = RunConfig(
+        plugins=("spectral(top=3)", "stats"), view=("factors", "delta"), cache_dir=Path("x")
+    )
+    assert words == given
+    assert (words.decisive(), words.cache_dir) == (given.decisive(), given.cache_dir)
+    assert RunConfig(output_dir="out").folder() == Path("out")  # type: ignore[arg-type]
+    assert RunConfig(dataset=Path("here"), dropout=0) == RunConfig(dataset="here", dropout=0.0)  # type: ignore[arg-type]
+
+
+def test_names_and_objects_may_stand_in_one_list_and_one_may_stand_alone(
+    make_dataset: MakeDataset,
+) -> None:
+    folder = str(make_dataset(n=6))
+    mixed = wsa.extract(dataset=folder, representations=["spectral(top=3)", Stats()])
+    named = wsa.extract(dataset=folder, plugins="spectral(top=3),stats")
+    assert mixed.columns == named.columns
+    assert np.array_equal(mixed.values, named.values)
+    for alone in ("stats", Stats(), ["stats", "stats"]):
+        found = wsa.extract(dataset=folder, representations=alone)
+        assert found.columns == wsa.extract(dataset=folder, representations=[Stats()]).columns

@@ -79,3 +79,14 @@ def test_layers_that_do_not_fill_a_row_are_refused() -> None:
 def test_a_composite_is_named_by_its_parts() -> None:
     with pytest.raises(WsaError, match="'ensemble' is put together; name its parts: spectral"):
         WeightFeatures(("ensemble",)).fit(np.ones((2, 9)))
+
+
+def test_names_and_objects_stand_in_one_list_as_they_do_in_extract() -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    several = WeightFeatures(["stats", Profile()]).fit(rows).get_feature_names_out()
+    assert {name.split("/")[1].split(".")[0] for name in several} == {"stats", "profile"}
+    for alone in ("profile", Profile()):
+        found = WeightFeatures(alone).fit(rows).transform(rows)
+        assert np.array_equal(found, WeightFeatures([Profile()]).fit(rows).transform(rows))
+    with pytest.raises(WsaError, match="representations needs at least one name or object"):
+        WeightFeatures([]).fit(rows)

@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sphinx.pycode import ModuleAnalyzer
 from tests.conftest import MakeDataset
 from tests.docs.conftest import ROOT
 
@@ -150,3 +152,10 @@ def test_every_page_is_reached_from_the_start(writers: Callable[[str], Any]) -> 
     made = {f"pages/{Path(name).stem}" for name in importlib.import_module("page_writers").PAGES}
     listed = set(re.findall(r"^[a-z_/]+$", start, re.MULTILINE))
     assert listed == pages | made
+
+
+def test_every_field_of_a_case_and_its_setting_is_explained() -> None:
+    explained = ModuleAnalyzer.for_module("wsa.case").find_attr_docs()
+    for kind in (wsa.Case, wsa.Setting):
+        names = {(kind.__name__, each.name) for each in fields(kind)}
+        assert not names - explained.keys()

@@ -62,6 +62,20 @@ def load_cases() -> tuple[dict[str, Case], dict[str, str]]:
     return cases, failures
 
 
+def hidden() -> str:
+    """Say which plugins of cases WSA_PLUGINS leaves out, and how to have them; "" where none."""
+    allowed, every = registry.allow_list(), registry.everything(registry.BENCH_GROUP)
+    if allowed is None or all(plugin.name in allowed for plugin in every):
+        return ""
+    left_out = [plugin for plugin in every if plugin.name not in allowed]
+    told = ", ".join(f"{plugin.name} ({plugin.distribution})" for plugin in left_out)
+    wanted = ",".join(sorted({*allowed, *(plugin.name for plugin in left_out)}))
+    return (
+        f"{registry.ALLOWED} leaves out the bench plugins {told}; with "
+        f"{registry.ALLOWED}={wanted} their cases are there"
+    )
+
+
 def make_plan(config: BenchConfig, device: str) -> Plan:
     """Choose cases and cross them with settings; raises WsaError for a name nobody offers."""
     cases, failures = load_cases()
@@ -99,7 +113,8 @@ def _nothing_left(left_out: dict[str, str]) -> WsaError:
     """
     wanting = any(reason.startswith("needs") for reason in left_out.values())
     problem = EnvironmentProblem if wanting else WsaError
-    return problem(f"nothing to compare; {'; '.join(grouped(left_out))}")
+    reasons = "; ".join(grouped(left_out)) or "no plugin that may be loaded offers a case"
+    return problem(f"nothing to compare; {reasons}")
 
 
 def _views_missing(case: Case, views: Sequence[str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 
 from wsa.cli import options
 from wsa.errors import EXIT_SOME_FAILED, WsaError
+from wsa.parameters import words
 from wsa.progress import say
 
 if TYPE_CHECKING:
@@ -49,18 +50,21 @@ def bench(
     """Time contenders that agree with the float64 truth; a contender that does not is an error."""
     from wsa import bench as benching
     from wsa.bench.config import whole_numbers
+    from wsa.bench.plan import hidden
 
     config = benching.BenchConfig(
         names=tuple(names or ()),
-        backends=options.words(backend),
-        views=options.words(view),
+        backends=words(backend),
+        views=words(view),
         ranks=whole_numbers("--rank", rank),
-        dtypes=options.words(dtype),
+        dtypes=words(dtype),
         adapters=adapters,
         device=device,
         threads=threads,
         seconds=seconds,
     )
+    if left_out := hidden():
+        say(left_out)
     if list_:
         _list()
         return

@@ -43,7 +43,7 @@ def extract(
     config = experiment.RunConfig(
         dataset=dataset,
         plugins=words(plugins),
-        view=options.words(view),
+        view=words(view),
         limit=limit,
         cache_dir=cache_dir,
         cache_features=cache_features,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsa.cli.table import task_told
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -15,7 +17,7 @@ def map_table(task: dict[str, Any]) -> Table:
     from rich.table import Table
 
     probes = task["probes"]
-    title = f"{task['task']}: {task['primary']} on validation (test)"
+    title = f"{task_told(task)}: {task['primary']} on validation (test)"
     kinds = list(dict.fromkeys(probe["module_type"] for probe in probes))
     blocks = list(dict.fromkeys(probe["block"] for probe in probes))
     places = {(probe["block"], probe["module_type"]): probe for probe in probes}

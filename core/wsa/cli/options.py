@@ -58,8 +58,3 @@ CacheFeatures = Annotated[bool, typer.Option(help="Keep features for the next ru
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 NumWorkers = Annotated[int, typer.Option(help="Threads that read columns of a shard.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Split a comma-separated option."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())

@@ -9,7 +9,8 @@ import typer
 
 from wsa import checking
 from wsa.cli import options
-from wsa.errors import EXIT_SOME_FAILED
+from wsa.errors import EXIT_SOME_FAILED, PluginFailure
+from wsa.parameters import words
 
 COLUMNS = ("name", "version", "distribution", "representations", "status")
 
@@ -28,7 +29,7 @@ def ls(
         float, typer.Option(help="Seconds a plugin that is not wsa's may take, with --load.")
     ] = 30.0,
 ) -> None:
-    """List installed plugins; a broken one says why in its status.
+    """List installed plugins; a broken one says why in its status, and with --load the code is 1.
 
     WSA_PLUGINS=a,b in the environment allows these and no other to be loaded, empty none.
     """
@@ -42,8 +43,11 @@ def ls(
         print(to_json(rows), end="")
     else:
         _print(rows)
-    if strict_plugins:
-        listing.refuse_broken(rows)
+    causes = listing.causes(rows)
+    if causes and strict_plugins:
+        raise PluginFailure(causes[0])
+    if causes and load:
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 @plugins.command()
@@ -76,7 +80,7 @@ def check(
     """Hold a plugin's representations to every promise; exit code 1 where one is not kept."""
     from wsa.storage import to_json
 
-    rows = checking.plugin_verdicts(name, dataset, options.words(view), device, timeout)
+    rows = checking.plugin_verdicts(name, dataset, words(view), device, timeout)
     found = []
     for row in rows:
         found.append(row)

@@ -118,11 +118,12 @@ def _print_closing(results: dict[str, Any], label: str) -> None:
     )
     for line in [*population["notes"], *_left_out(population["refused"])]:
         print(line)
-    if results["best_by_label"][label]:
-        print(f"best on validation: {results['best_by_label'][label]}")
+    told = {task["task"]: task_told(task) for task in results["tasks"]}
+    if best := results["best_by_label"][label]:
+        print(f"best on validation: {told[best]}")
     for row in results["comparisons"]:
         if row["label"] == label and "@all" in row["task"] and "@all" in row["against"]:
-            print(_compared(row))
+            print(_compared(row, told[row["against"]]))
 
 
 def _used(population: dict[str, Any]) -> str:
@@ -138,11 +139,17 @@ def _guessing(about: dict[str, Any], classes: int) -> str:
     return f"{classes} classes; chance {1 / classes:.3f}, majority {majority:.3f}"
 
 
-def _compared(row: dict[str, Any]) -> str:
+def task_told(task: dict[str, Any]) -> str:
+    """Name a task as its plugin is written: its stem has a digest in place of parameters."""
+    _, at, place = task["task"].partition("@")
+    return f"{task['representation']}{at}{place}"
+
+
+def _compared(row: dict[str, Any], against: str) -> str:
     value, adapters = row["p_seeds_holm"], f"{row['p_test_adapters_holm']:.2g} over test adapters"
     told = "no p over {}, {}" if value is None else f"p {value:.2g} over {{}}, {{}}"
     difference = f"{row['difference']:+.3f}; {told.format(row['over'], adapters)}"
-    return f"  over {row['against']}: {difference} (Holm)"
+    return f"  over {against}: {difference} (Holm)"
 
 
 def _print_maps(results: dict[str, Any]) -> None:
@@ -160,10 +167,10 @@ def memory_lines(results: dict[str, Any]) -> list[str]:
         made = task["conditions"]
         if "batch_size" in made:
             lowered = f"in batches of {made['batch_size']}, as larger ones did not fit the memory"
-            names.setdefault(lowered, []).append(task["task"])
+            names.setdefault(lowered, []).append(task_told(task))
         if "stream" in made:
             streamed = "from features on the host, as the device has no room for them"
-            names.setdefault(streamed, []).append(task["task"])
+            names.setdefault(streamed, []).append(task_told(task))
     return [f"trained {how}: {', '.join(tasks)}" for how, tasks in names.items()]
 
 

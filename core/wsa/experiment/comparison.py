@@ -72,14 +72,15 @@ def compare(one: Path, other: Path) -> list[Result]:
     return rows
 
 
-def report(before: Path | str, after: Path | str, fail_if: Sequence[str] = ()) -> Result:
+def report(before: Path | str, after: Path | str, fail_if: str | Sequence[str] = ()) -> Result:
     """Compare two run folders, as `wsa compare --json` prints it.
 
     `tasks` is what `compare` returns, `alone` names the tasks that one of them has not, `failed`
     those that break a rule such as 'accuracy<-0.02', or that any rule asks for and the second run
     lacks; `representations` what is not the same code in both.
     """
-    rules = [parse_rule(text) for text in fail_if]
+    texts = [fail_if] if isinstance(fail_if, str) else fail_if
+    rules = [parse_rule(text) for text in texts]
     one, other = Path(before), Path(after)
     rows = compare(one, other)
     lost, added = _alone(one, other), _alone(other, one)

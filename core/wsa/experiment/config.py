@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from wsa.errors import need
+from wsa.experiment.knobs import flag, settled
 from wsa.layers import VIEWS
 from wsa.population.reading import Reading
 from wsa.storage import canonical_digest
@@ -20,7 +22,11 @@ _FREE |= {"device", "amp", "compile", "verify", "strict_plugins", "plugin_timeou
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Every knob of `wsa run`; the flags of the command line have the same names."""
+    """Every knob of `wsa run`; the flags of the command line have the same names.
+
+    Where several names are declared, one text with commas does too; a path may be text. Raises
+    WsaError for a value of another kind or out of range.
+    """
 
     dataset: str = "digits"
     plugins: tuple[str, ...] = ("all",)
@@ -60,6 +66,8 @@ class RunConfig:
     plugin_timeout: float | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _kinds().items():
+            object.__setattr__(self, name, settled(name, getattr(self, name), kind))
         _need(
             bool(self.view) and set(self.view) <= set(VIEWS),
             "view",
@@ -120,5 +128,10 @@ class RunConfig:
         return Path("wsa-runs") / canonical_digest(self.decisive())[:12]
 
 
+@cache
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(RunConfig)
+
+
 def _need(holds: bool, name: str, found: object, needed: str) -> None:
-    need(holds, f"--{name.replace('_', '-')}", needed, found)
+    need(holds, flag(name), needed, found)

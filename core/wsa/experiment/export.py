@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsa.experiment.config import RunConfig
-    from wsa.experiment.offers import Given
     from wsa.extraction import Extraction, Request
     from wsa.population.population import Span
+    from wsa.provenance import Given
 
 
 # what tells adapters apart; a label column of that name becomes `label.adapter`
@@ -52,7 +52,7 @@ def export(config: RunConfig, out: Path) -> Exported:
     return Exported(table.extraction.population.count, len(table.names()), failures)
 
 
-def computed(config: RunConfig, given: Given = ()) -> tuple[Table, dict[str, str]]:
+def computed(config: RunConfig, given: Sequence[Given] = ()) -> tuple[Table, dict[str, str]]:
     """Return the features of what is asked for, and the plugins that failed instead."""
     extraction, requests, failures = prepare_extraction(config, given)
     extraction.ensure()

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from wsa.errors import unknown
 from wsa.experiment.export import computed
-from wsa.experiment.offers import Given, configured
+from wsa.experiment.offers import configured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from wsa.experiment.config import RunConfig
+    from wsa.provenance import Given
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,17 @@ class FeatureTable:
 
 
 def extract(
-    config: RunConfig | None = None, *, representations: Given = (), **knobs: Any
+    config: RunConfig | None = None,
+    *,
+    representations: Given | Sequence[Given] | None = None,
+    **knobs: Any,
 ) -> FeatureTable:
     """Compute the features of a population, as `wsa extract` does, and return them.
 
-    The knobs are `RunConfig`'s; `representations`, objects such as `Spectral(top=20)`, take the
-    place of plugins by name.
+    The knobs are `RunConfig`'s. `representations`, names of plugins and objects such as
+    `Spectral(top=20)`, alone or several, take the place of `plugins`.
     """
-    config = configured(config, representations, knobs)
-    table, failures = computed(config, representations)
+    config, given = configured(config, representations, knobs)
+    table, failures = computed(config, given)
     values = np.concatenate([values for _, values in table.shards()])
     return FeatureTable(values, tuple(table.names()), table.labels(), failures)

@@ -14,11 +14,11 @@ from wsa.experiment.config import RunConfig
 from wsa.extraction import Extraction, Request
 from wsa.isolation import Isolation
 from wsa.progress import say
-from wsa.provenance import offer_of, source_changed
+from wsa.provenance import Given, listed, offer_of, source_changed
 from wsa.registry import Offer, Plugin
-from wsa.representation import Composite, Representation
+from wsa.representation import Composite
 
-Given = Sequence[Representation | Composite]
+ALL = ("all",)
 
 
 @dataclass
@@ -32,17 +32,22 @@ class Offers:
 
 def load_offers(
     names: Sequence[str],
-    given: Given = (),
+    given: Sequence[Given] = (),
     strict: bool = False,
     isolation: Isolation | None = None,
 ) -> Offers:
-    """Load plugins by name, or take what is given; a plugin that fails stops no other.
+    """Load plugins by name, or take what is given instead; a plugin that fails stops no other.
 
     Raises PluginFailure where none is left, and with `strict` for the first that fails.
     """
-    found, place = Offers([offer_of(each) for each in given]), isolation or Isolation()
+    found, place = Offers([]), isolation or Isolation()
     if not given:
         found.offers = _load(registry.named(names), found.failures, strict, place)
+    for each in given:
+        if isinstance(each, str):
+            found.offers += _load(registry.named([each]), found.failures, strict, place)
+        else:
+            found.offers.append(offer_of(each))
     found.parts = _load(_parts_missing(found.offers), found.failures, strict, place)
     _drop_same_names(found)
     if strict and found.failures:
@@ -81,14 +86,29 @@ def say_changed_sources(offers: Sequence[Offer], store: Store) -> None:
             )
 
 
-def configured(config: RunConfig | None, given: Given, knobs: dict[str, Any]) -> RunConfig:
-    """Return the configuration of a call from Python; raises WsaError for an unknown knob."""
+def configured(
+    config: RunConfig | None, given: Given | Sequence[Given] | None, knobs: dict[str, Any]
+) -> tuple[RunConfig, list[Given]]:
+    """Return the configuration of a call from Python, and what it gives in place of plugins.
+
+    Raises WsaError for an unknown knob, and where plugins and representations are both given.
+    """
     for name in knobs:
         if name not in RunConfig.__dataclass_fields__:
             raise unknown("knob", name, RunConfig.__dataclass_fields__)
-    if given:
-        knobs = knobs | {"plugins": tuple(offer_of(each).name for each in given)}
-    return replace(config or RunConfig(), **knobs)
+    config = replace(config or RunConfig(), **knobs)
+    if given is None:
+        return config, []
+    if "plugins" in knobs or config.plugins != ALL:
+        raise WsaError(
+            f"representations and plugins say the same; needed one of them, got both, plugins "
+            f"being {','.join(config.plugins)}; representations takes names, too"
+        )
+    chosen = listed(given)
+    names = tuple(each if isinstance(each, str) else offer_of(each).name for each in chosen)
+    # names alone are plugins like any other: each counts once, and they start all at once
+    named = all(isinstance(each, str) for each in chosen)
+    return replace(config, plugins=names), [] if named else chosen
 
 
 def refuse_failures(config: RunConfig, extraction: Extraction) -> None:

@@ -19,9 +19,11 @@ from wsa.population.source import open_population
 from wsa.train import TrainConfig, known_head
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wsa.experiment.config import RunConfig
-    from wsa.experiment.offers import Given
     from wsa.population.population import Population
+    from wsa.provenance import Given
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Prepared:
         return self.extraction.population
 
 
-def prepare(config: RunConfig, given: Given = ()) -> Prepared:
+def prepare(config: RunConfig, given: Sequence[Given] = ()) -> Prepared:
     """Load plugins, open the population, choose the tasks; raises WsaError for bad input."""
     train_config(config)
     for head in config.heads:
@@ -58,7 +60,7 @@ def prepare(config: RunConfig, given: Given = ()) -> Prepared:
 
 
 def prepare_extraction(
-    config: RunConfig, given: Given = ()
+    config: RunConfig, given: Sequence[Given] = ()
 ) -> tuple[Extraction, list[Request], dict[str, str]]:
     """Return what to extract, the requests that were asked for, and the plugins that failed.
 

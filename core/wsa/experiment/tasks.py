@@ -25,7 +25,7 @@ from wsa.train import CONDITIONS
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
-    from wsa.experiment.offers import Given
+    from wsa.provenance import Given
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,23 @@ class Summary:
     extraction: Extraction
 
 
-def run(config: RunConfig | None = None, *, representations: Given = (), **knobs: Any) -> Summary:
+def run(
+    config: RunConfig | None = None,
+    *,
+    representations: Given | Sequence[Given] | None = None,
+    **knobs: Any,
+) -> Summary:
     """Run an experiment, or what is left of it, and write its results.
 
-    The knobs are `RunConfig`'s. `representations`, objects such as `Spectral(top=20)`, take the
-    place of plugins by name. `results["failures"]` names every plugin that failed; the others are
-    finished all the same.
+    The knobs are `RunConfig`'s. `representations`, names of plugins and objects such as
+    `Spectral(top=20)`, alone or several, take the place of `plugins`. `results["failures"]` names
+    every plugin that failed; the others are finished all the same.
     """
-    config = configured(config, representations, knobs)
+    config, given = configured(config, representations, knobs)
     folder = RunFolder(config.folder())
     if not config.restart:
         folder.refuse_another(config.decisive())
-    prepared = prepare(config, representations)
+    prepared = prepare(config, given)
     with folder.opened(config.decisive(), config.restart):
         started = time.monotonic()
         prepared.extraction.ensure()

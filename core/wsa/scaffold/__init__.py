@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from wsa import registry
 from wsa.errors import WsaError
 from wsa.storage import refusals, write_bytes
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+# at most as long as wsa admits a representation's name
+LONGEST = 60
+NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{LONGEST - 1}}}")
 # where each template goes, without a kernel and with one
 PLAIN = {
     "pyproject.toml": "pyproject.toml",
@@ -50,10 +53,15 @@ def make(name: str, out: Path | None = None, kernel: bool = False) -> Path:
 
 def _refuse_name(name: str) -> None:
     if not NAME.fullmatch(name):
-        raise WsaError(f"a plugin's name needs a-z, 0-9 and _, a letter first; got {name!r}")
+        raise WsaError(
+            f"a plugin's name needs a-z, 0-9 and _, a letter first, {LONGEST} characters at most; "
+            f"got {name[: LONGEST + 20]!r} of {len(name)}"
+        )
     for plugin in registry.everything():
         if plugin.name == name:
             raise WsaError(f"{name!r} is a plugin of {plugin.distribution} already; choose another")
+    if find_spec(f"wsa_{name}") or name == "all":
+        raise WsaError(f"{name!r} is wsa's own word, or wsa_{name} a module; choose another")
 
 
 def _template(name: str) -> str:
@@ -61,7 +69,8 @@ def _template(name: str) -> str:
 
 
 def _filled(text: str, name: str) -> str:
-    class_name = "".join(word.capitalize() for word in name.split("_"))
+    # a suffix that no name which the templates import has: `case` would hide wsa's own Case
+    class_name = "".join(word.capitalize() for word in name.split("_")) + "Features"
     values = {"name": name, "dashed": name.replace("_", "-"), "class": class_name}
     for key, value in values.items():
         text = text.replace(f"{{{{{key}}}}}", value)
