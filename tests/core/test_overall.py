@@ -196,3 +196,17 @@ def test_a_word_nobody_knows_is_refused_before_anything_is_written(
 def test_a_knob_out_of_range_is_refused(knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(WsaError, match=message):
         RunConfig(**knobs)
+
+
+def test_splits_that_were_made_are_read_again_where_the_same_decides_them(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(**SMALL)
+    first = experiment.run(config).results
+    monkeypatch.setattr("wsa.experiment.splitting.split_labels", None)
+    monkeypatch.setattr("wsa.experiment.preparation.split_labels", None)
+    assert experiment.run(config).results == first
+    path = config.folder() / "split.json"
+    path.write_text(path.read_text().replace('"inputs": "', '"inputs": "x'))
+    with pytest.raises(TypeError):
+        experiment.run(config)

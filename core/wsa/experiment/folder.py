@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT = {"format": "wsa run 1"}
 LOCK = ".lock"
-_FILES = ("events.jsonl", "split.json", "results.json", "metrics.csv", "timing.csv")
+SPLIT = "split.json"
+_FILES = ("events.jsonl", SPLIT, "results.json", "metrics.csv", "timing.csv")
 _FOLDERS = ("tasks", "checkpoints")
 
 

@@ -9,6 +9,7 @@ import torch
 
 from wsa.cache import Cache, Memory, Store, default_cache_dir, keep_compiled_code
 from wsa.errors import EnvironmentProblem
+from wsa.experiment.folder import SPLIT
 from wsa.experiment.labels import Labels, read_labels
 from wsa.experiment.offers import load_offers, requests_of, say_changed_sources
 from wsa.experiment.plan import Task, plan_tasks
@@ -52,9 +53,9 @@ def prepare(config: RunConfig, given: Sequence[Given] = ()) -> Prepared:
     labels = {name: read_labels(population, name, config.task) for name in config.labels}
     layers = {view: population.catalogue.layers(view) for view in config.view}
     tasks = plan_tasks(wanted, layers, config)
-    # a split that cannot be made is found now, not after the features
+    # a split that cannot be made is found now, not after the features; one that was made can be
     everyone = [str(row) for row in range(population.count)]
-    for each in labels.values():
+    for each in () if (config.folder() / SPLIT).exists() else labels.values():
         split_labels(each, everyone, each.known)
     return Prepared(config, labels, tasks, extraction, failures)
 

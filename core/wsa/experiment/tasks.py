@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsa.errors import NothingVaries, PluginFailure
-from wsa.experiment.folder import RunFolder
+from wsa.experiment.folder import SPLIT, RunFolder
 from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, train_config
 from wsa.experiment.results import merge, metrics_csv, task_result
 from wsa.experiment.soundness import settle, usable
-from wsa.experiment.splitting import Splits, split_labels, splits_json
+from wsa.experiment.splitting import Splits, Splitting, splits_json
 from wsa.experiment.timing import measured, timing_csv
 from wsa.experiment.training import Trained, train_task
 from wsa.extraction import Extraction, Features, Request
@@ -80,9 +80,10 @@ class Experiment:
     def results(self) -> dict[str, Any]:
         """Do the tasks that are not done, merge all of them, write results and metrics."""
         tasks = self.prepared.tasks
-        splits = self._splits()
+        splitting = self._splitting()
+        splits = splitting.made(self.folder.root / SPLIT)
         self.folder.bind(self.prepared.config.decisive() | self._identity(splits))
-        self.folder.write("split.json", to_json(splits_json(splits)))
+        self.folder.write(SPLIT, to_json(splitting.to_json(splits)))
         found = {task: self.folder.finished(task) for task in tasks}
         done = {task: result for task, result in found.items() if result is not None}
         done |= self._train([task for task in tasks if task not in done], splits)
@@ -95,18 +96,15 @@ class Experiment:
         self.folder.record("results", tasks=len(done), failures=len(merged["failures"]))
         return merged
 
-    def _splits(self) -> Splits:
-        """Return the splits of this population: by group and content, over usable adapters."""
-        digests = self.prepared.extraction.digests()
+    def _splitting(self) -> Splitting:
+        """Return what decides the splits: groups and contents, over usable adapters."""
+        prepared = self.prepared
         found = {
-            name: usable(self.prepared.extraction, self.prepared.config, labels.known)
-            for name, labels in self.prepared.labels.items()
+            name: usable(prepared.extraction, prepared.config, labels.known)
+            for name, labels in prepared.labels.items()
         }
-        return {
-            (name, repeat): split_labels(labels, digests, found[name], repeat)
-            for name, labels in self.prepared.labels.items()
-            for repeat in range(self.prepared.config.splits)
-        }
+        digests = prepared.extraction.digests()
+        return Splitting(prepared.labels, digests, found, prepared.config.splits)
 
     def _identity(self, splits: Splits) -> dict[str, Any]:
         """Return what results depend on beside the configuration, to hold a resumed run to it."""
