@@ -156,7 +156,6 @@ def test_an_adapter_that_is_not_finite_is_a_row_of_nan(make_dataset: MakeDataset
             "representations and plugins say the same; .* got both, plugins being spectral",
         ),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("call", [wsa.run, wsa.extract])
 def test_a_value_of_another_kind_is_told_in_one_line(
