@@ -63,10 +63,14 @@ def compare(one: Path, other: Path) -> list[Result]:
 
     Seeds are paired, and adapters where both runs tested the same ones; p-values are Holm's.
     """
-    before, after = _stored(one), _stored(other)
+    return _rows(_stored(one), _stored(other))
+
+
+def _rows(before: Stored, after: Stored) -> list[Result]:
     common = [key for key in before.tasks if key in after.tasks]
     if not common:
-        raise WsaError(f"{one} and {other} have no task in common: needed one of the same name")
+        folders = f"{before.folder} and {after.folder}"
+        raise WsaError(f"{folders} have no task in common: needed one of the same name")
     rows = [_row(before, after, key) for key in common]
     corrected(rows)
     return rows
@@ -81,22 +85,21 @@ def report(before: Path | str, after: Path | str, fail_if: str | Sequence[str] =
     """
     texts = [fail_if] if isinstance(fail_if, str) else fail_if
     rules = [parse_rule(text) for text in texts]
-    one, other = Path(before), Path(after)
-    rows = compare(one, other)
+    one, other = _stored(Path(before)), _stored(Path(after))
+    rows = _rows(one, other)
     lost, added = _alone(one, other), _alone(other, one)
     failed = [line for rule in rules for line in broken(rows, rule)]
     return {
         "tasks": rows,
         "alone": {"before": lost, "after": added},
         "failed": failed + [f"{task}: the second run lacks it" for task in lost if rules],
-        "representations": changed_origins(_origins(one), _origins(other)),
+        "representations": changed_origins(_origins(one.folder), _origins(other.folder)),
     }
 
 
-def _alone(folder: Path, other: Path) -> list[str]:
+def _alone(one: Stored, other: Stored) -> list[str]:
     """Return the tasks that a run has and another has not, by name."""
-    mine, others = _stored(folder).tasks, _stored(other).tasks
-    return [tasks[0]["task"] for key, tasks in mine.items() if key not in others]
+    return [tasks[0]["task"] for key, tasks in one.tasks.items() if key not in other.tasks]
 
 
 def broken(rows: Sequence[Result], rule: Rule) -> list[str]:
