@@ -195,7 +195,7 @@ class Extraction:
         keys = self._keys(shard.span, identity)
         missing = [request for request, key in keys.items() if not self.store.has(key)]
         self.found += len(keys) - len(missing)
-        if self.skip_bad or self.valid().all():
+        if self.skip_bad or not any(each.not_finite for each in self.identities.values()):
             self._compute(shard, identity, missing)
         bar.advance(shard.stop - shard.start)
 

@@ -58,7 +58,7 @@ def memory_is_bounded(subject: Subject) -> str:
 
 
 def memory_does_not_grow(subject: Subject) -> str:
-    """Of a hundred calls on a small batch the second half keeps nothing."""
+    """Of calls on a small batch, fifty and fifty again, two fifties on end keep nothing."""
     probe = drawn(LEAST, adapters=2, rank=2, blocks=1)
 
     def call() -> None:

@@ -21,6 +21,7 @@ HALF = 50
 # what still grows is asked again: a cache fills, and what torch and Python keep of many small
 # operations grew by 181, 59, 33, 26 and 22 blocks in five halves; a leak goes on
 ROUNDS = 9
+# fifties on end that must keep nothing: one alone may hide a leak in what others let go of
 QUIET = 2
 BLOCKS_A_CALL = 0.8
 # the allocator keeps pages of its own; a leak that only the process's size shows is larger
@@ -44,7 +45,6 @@ class Grown(NamedTuple):
 def growth(call: Callable[[], Any], device: torch.device) -> Grown:
     """Call in halves of a hundred until two on end keep next to nothing; return the last that did.
 
-    One is not enough: what the process lets go of its own meanwhile hides a leak of that half.
     Returns the last half that kept more where there were no two such.
     """
     at, worst, quiet = _after_half(call, device), Grown(HALF, 0.0, 0.0), 0

@@ -34,14 +34,12 @@ def tell_copies(
     if not found:
         return
     pairs = [f"{name(row)} those of {name(rows[0])}" for rows in found for row in rows[1:]]
-    fate = "left out" if config.dedupe else "kept on one side of the split; --dedupe drops it"
-    # features alone are of all adapters, and go to no split
-    fate = "kept" if labels is None else fate
     groups = f", in {len(found)} groups," if len(found) > 1 else ""
-    say(f"{len(pairs)} adapters copy another one's weights{groups} ({_few(pairs)}); each is {fate}")
+    told = f"{len(pairs)} adapters copy another one's weights{groups} ({_few(pairs)})"
+    say(f"{told}; each is {_fate(config, labels)}")
     for each in (labels or {}).values():
         differing = [rows for rows in found if len(set(_values(each, rows))) > 1]
-        told = [
+        values = [
             f"{name(row)} is {value}"
             for rows in differing
             for row, value in zip(rows, _values(each, rows), strict=True)
@@ -49,8 +47,14 @@ def tell_copies(
         if differing:
             say(
                 f"equal weights have different labels {each.name!r} in {len(differing)} groups "
-                f"({_few(told)}): no classifier can tell them apart"
+                f"({_few(values)}): no classifier can tell them apart"
             )
+
+
+def _fate(config: RunConfig, labels: Mapping[str, Labels] | None) -> str:
+    if labels is None:
+        return "kept"  # features alone are of all adapters, and go to no split
+    return "left out" if config.dedupe else "kept on one side of the split; --dedupe drops it"
 
 
 def duplicate_groups(
