@@ -13,7 +13,7 @@ GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo
 
 .PHONY: demo test lint docs soak gpu-check wheels
 
-# what has something to say of rank 1, less `ensemble`: all of them again, it takes half the time
+# what has something to say of rank 1, less `ensemble`: all of them again, 193 s of 466
 DEMO := simple_stats,stats,rank_based,spectral,matrix_norms,distribution,frequency,info_theoretic,profile
 
 demo: .venv/demo
