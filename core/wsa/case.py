@@ -45,6 +45,7 @@ class Target:
     view: str = "factors"
     dtype: str = "fp32"
     ranks: tuple[int, ...] = ()  # none: whatever the rank
+    adapters: int = 0  # at least so many
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Case:
     #: takes some adapters, by their rows, out of the inputs; the truth is then computed for a
     #: sample of them
     part: Callable[[Any, Sequence[int]], Any] | None = None
+    #: makes less of the inputs: a call on them is what `launches` counts, where a profiler would
+    #: not hold what a whole call launches
+    brief: Callable[[Any], Any] | None = None
     #: seconds, by contender: with `part`, one that takes longer for all is timed on a few
     scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})
     #: backends that need the device "cuda", or a package; the others run everywhere

@@ -279,10 +279,9 @@ def _same(one: Any, other: Any) -> bool:
         return torch.equal(one, other)
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other)
-    try:
-        return bool(one == other)
-    except ValueError:  # numpy's state is a tuple with an array in it
+    if isinstance(one, list | tuple):  # numpy's random state, CUDA's of every device
         return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def _short(value: Any) -> str:

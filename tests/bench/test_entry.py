@@ -11,7 +11,7 @@ from torch import Tensor
 from wsa import Case, Setting
 from wsa.bench.agreement import Disagreement
 from wsa.bench.clock import Clock, clock_of
-from wsa.bench.entry import LEAST_OF_YARDSTICK, LEAST_ROUNDS, SAMPLE, Entry, Ground, judge
+from wsa.bench.entry import LEAST_OF_YARDSTICK, LEAST_ROUNDS, LONG, SAMPLE, Entry, Ground, judge
 from wsa.bench.plan import Contest
 
 Contender = Callable[[Tensor], dict[str, Tensor]]
@@ -81,6 +81,31 @@ def test_what_others_are_measured_against_gets_more_rounds() -> None:
     for gated, rounds in ((), LEAST_ROUNDS), (("other",), LEAST_OF_YARDSTICK):
         entry = entry_of(slow, scaled={}, gated=gated)
         assert judged(entry, clock).rounds == rounds
+
+
+def test_what_takes_long_needs_no_more_rounds_than_the_others() -> None:
+    def slow(x: Tensor) -> dict[str, Tensor]:
+        seconds[0] += 1.5 * LONG
+        return double(x)
+
+    seconds, clock = [0.0], Clock(lambda: seconds[0])
+    entry = entry_of(slow, scaled={}, gated=("other",))
+    assert judged(entry, clock).rounds == LEAST_ROUNDS
+
+
+def test_launches_may_be_counted_on_less_than_is_timed() -> None:
+    given: list[int] = []
+
+    def told(x: Tensor) -> dict[str, Tensor]:
+        given.append(len(x))
+        for row in x:
+            row.neg()
+        return {"twice": 2 * x}
+
+    brief = judged(entry_of(told, scaled={}, part=None, brief=lambda x: x[:1]))
+    assert given == [3, 3, 1]  # the second is held to the truth
+    whole = judged(entry_of(told, scaled={}, part=None))
+    assert whole.facts["launches"] > brief.facts["launches"]
 
 
 def test_every_answer_is_held_to_the_truth_and_to_inputs_left_as_they_were() -> None:

@@ -150,6 +150,14 @@ def test_a_target_is_judged_only_where_both_its_sides_will_run(
     assert not gates.can_judge(Contest(case, Setting(3, dtype="fp16"), ("quick", "loop")))
 
 
+def test_a_target_for_many_adapters_is_judged_where_there_are_so_many(stranger: Install) -> None:
+    stranger()
+    (contest,) = make_plan(BenchConfig(("doubling",)), "cpu").contests
+    case = replace(contest.case, targets=(replace(contest.case.targets[0], adapters=4),))
+    assert not gates.can_judge(Contest(case, Setting(3), ("quick", "loop")))
+    assert gates.can_judge(Contest(case, Setting(4), ("quick", "loop")))
+
+
 def test_a_target_of_some_ranks_is_judged_at_those(stranger: Install) -> None:
     stranger(more="ranks=(1, 2)")
     (first, second) = make_plan(BenchConfig(("doubling",)), "cpu").contests

@@ -86,8 +86,10 @@ def test_accuracies_are_told_of_every_contender(
 
 def test_packing_has_its_targets(task: training.Task) -> None:
     small, wide = training.cases()
-    assert [(each.over, each.times) for each in small.targets + wide.targets] == [
-        ("eager", 2.0),
-        ("eager", 0.9),
-    ]
+    for case, on_cpu in ((small, 2.0), (wide, 0.9)):
+        assert [(each.over, each.device, each.adapters, each.times) for each in case.targets] == [
+            ("eager", "cpu", 0, on_cpu),
+            ("eager", "cuda", 0, 10.0),
+            ("eager", "cuda", 10_000, 20.0),
+        ]
     assert small.on_request

@@ -18,6 +18,22 @@ def test_nothing_is_told_where_nothing_was_changed() -> None:
     assert changed == []
 
 
+def test_the_random_state_of_every_device_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [torch.arange(3), torch.arange(4)]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [each.clone() for each in states])
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state_all", lambda wanted: states.__setitem__(slice(2), wanted)
+    )
+    with surroundings.kept() as found:
+        pass
+    assert found == []
+    with surroundings.kept() as found:
+        states[1] += 1
+    assert found == ["CUDA's random state"]
+    assert states[1].tolist() == [0, 1, 2, 3]
+
+
 def test_a_library_may_replace_its_own_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "manual_seed", torch.manual_seed)
     with surroundings.kept() as changed:

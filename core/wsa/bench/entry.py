@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from wsa.bench.agreement import Disagreement, greatest_error, refuse_hollow
 from wsa.bench.clock import Clock
 from wsa.bench.fingerprint import fingerprint
-from wsa.bench.launches import watched
+from wsa.bench.launches import Seen, watched
 from wsa.bench.plan import Contest
-from wsa.case import YARDSTICKS, Answer
+from wsa.case import YARDSTICKS, Answer, Contender
 from wsa.errors import need
 
 # The truth, in float64, is computed for so many adapters, spread over all of them.
@@ -23,6 +23,8 @@ SAMPLE = 16
 LEAST_ROUNDS, MOST_ROUNDS = 3, 200
 # What others are measured against needs a steadier median than what is measured.
 LEAST_OF_YARDSTICK = 7
+# A call of so many seconds is steady by itself, and seven of a training one by one are minutes.
+LONG = 3.0
 # What an adapter more costs is told by this many against one; a slow contender gets two at least.
 FEW, LEAST_ADAPTERS = 4, 2
 
@@ -116,20 +118,31 @@ def judge(entry: Entry, ground: Ground, clock: Clock, seconds: float) -> Judged:
         return contender(inputs)
 
     first = _first(clock, call)
-    seen, second = _timed(clock, lambda: watched(call, setting.device))
+    seen, second = _watched(entry.contest, contender, inputs, clock)
     error = hold(seen.result)
     if entry.backend == "compiled" and not seen.compiled:
         raise LeftOut("has nothing that torch compiles")
     # the first call may have compiled, the second was watched
-    rounds = _rounds(entry, seconds / max(min(first, second), 1e-9))
+    rounds = _rounds(entry, seconds, max(min(first, second), 1e-9))
     told = {name: float(seen.result[name]) for name in entry.contest.case.told}
     facts = {"first_seconds": first, "launches": seen.launches, "max_error": error, "told": told}
     return Judged(call, few or setting.adapters, rounds, facts | ground.facts(), hold)
 
 
-def _rounds(entry: Entry, wanted: float) -> int:
-    least = LEAST_ROUNDS if entry.gated else LEAST_OF_YARDSTICK
-    return min(MOST_ROUNDS, max(least, round(wanted)))
+def _rounds(entry: Entry, seconds: float, taken: float) -> int:
+    least = LEAST_ROUNDS if entry.gated or taken > LONG else LEAST_OF_YARDSTICK
+    return min(MOST_ROUNDS, max(least, round(seconds / taken)))
+
+
+def _watched(
+    contest: Contest, contender: Contender, inputs: Any, clock: Clock
+) -> tuple[Seen[Answer], float]:
+    """Return a call's answer, its time, and what it launched, or did on less of the inputs."""
+    device, brief = contest.setting.device, contest.case.brief
+    if brief is None:
+        return _timed(clock, lambda: watched(lambda: contender(inputs), device))
+    answer, taken = _timed(clock, lambda: contender(inputs))
+    return replace(watched(lambda: contender(brief(inputs)), device), result=answer), taken
 
 
 def _holder(ground: Ground, inputs: Any, few: int | None) -> Callable[[Any], float]:

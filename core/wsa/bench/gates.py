@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from wsa.bench.plan import Contest
 from wsa.bench.report import STATISTICS, Report, Row
@@ -148,11 +149,12 @@ def can_judge(contest: Contest) -> bool:
     return any(target.over in there and there & set(target.of) for target in targets)
 
 
-def _targets(case: Case | None, given: Mapping[str, object]) -> list[Target]:
+def _targets(case: Case | None, given: Mapping[str, Any]) -> list[Target]:
     targets = case.targets if case else ()
     asked = ("device", "view", "dtype")
     alike = [each for each in targets if all(given[name] == getattr(each, name) for name in asked)]
-    return [each for each in alike if not each.ranks or given["rank"] in each.ranks]
+    ranked = [each for each in alike if not each.ranks or given["rank"] in each.ranks]
+    return [each for each in ranked if int(given["adapters"]) >= each.adapters]
 
 
 def _judged(contest: str, target: Target, rows: Rows) -> list[Verdict]:

@@ -39,7 +39,9 @@ def test_counts_are_exact_far_from_zero_and_close_to_it(
     wanted = histogram(Factors(packed.flat.double(), packed.layout))
     for name in found._fields:
         off = getattr(found, name).cpu().double() - getattr(wanted, name)
-        assert off.abs().max() <= 2e-7 * getattr(wanted, name).abs().max().clamp_min(1)
+        # the mean of entries about 1e3 is known to 1e-5: 7e-7 of a mean distance on an H200
+        tolerance = 1e-6 if name == "absolute_deviation" else 2e-7
+        assert off.abs().max() <= tolerance * getattr(wanted, name).abs().max().clamp_min(1)
 
 
 def test_no_entry_is_counted_that_is_not_there(
@@ -50,11 +52,12 @@ def test_no_entry_is_counted_that_is_not_there(
     assert torch.equal(found.z.sum(-1).round(decimals=6).cpu(), torch.ones(2, 2))
 
 
+@triton.jit
 def _tile_kernel(
-    tile_ptr: Any,  # [8, 16]
-    z_ptr: Any,  # [64]
-    ranges_ptr: Any,  # [64]
-) -> None:
+    tile_ptr,  # [8, 16]
+    z_ptr,  # [64]
+    ranges_ptr,  # [64]
+):
     rows, cols = tl.arange(0, 8)[:, None], tl.arange(0, 16)[None, :]
     valid = (rows < 7) & (cols < 15)
     w = tl.load(tile_ptr + rows * 16 + cols)
@@ -73,7 +76,7 @@ def test_a_tile_of_rows_and_columns_is_placed_like_a_row(random_matrices: Any) -
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tile = random_matrices(8, 16).to(device)
     z, ranges = (torch.empty(64, dtype=torch.int32, device=device) for _ in range(2))
-    triton.jit(_tile_kernel)[(1,)](tile, z, ranges)
+    _tile_kernel[(1,)](tile, z, ranges)
     there = tile[:7, :15].cpu().flatten()
     assert np.array_equal(z.cpu(), np.histogram(there, EDGES)[0])
     assert np.array_equal(ranges.cpu()[:50], np.histogram(there, 50, (-4, 6))[0])
