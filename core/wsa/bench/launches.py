@@ -34,7 +34,7 @@ def watched(call: Callable[[], Result], device: str) -> Seen[Result]:
     # the profiler's engine tells standard error of every start and stop
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     kinds = {ProfilerActivity.CPU} | ({ProfilerActivity.CUDA} if device == "cuda" else set())
-    with profile(activities=kinds) as seen:
+    with profile(activities=kinds, acc_events=True) as seen:
         result = call()
         if device == "cuda":
             torch.cuda.synchronize()
