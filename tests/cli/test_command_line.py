@@ -90,6 +90,21 @@ def test_json_on_standard_output_is_results_json(
     assert done.stdout == (tmp_path / "out" / "results.json").read_text()
 
 
+def test_a_learning_rate_too_high_is_told_and_the_other_heads_finish(
+    wsa: Wsa, make_dataset: MakeDataset, tmp_path: Path
+) -> None:
+    knobs = ["--learning-rate", "1e38", "--heads", "mlp,linear", "--layer-sets", "all"]
+    done = wsa("run", "--dataset", make_dataset(), *SMALL, *knobs, "--output-dir", "out")
+    assert done.returncode == 1
+    failed = "FAILED stats@all.factors: no seed trained: seeds 0, 1 and the shuffled control failed"
+    assert f"{failed} at epoch 1, left out; lower --learning-rate" in done.stdout
+    assert "best on validation: stats@all.factors.linear" in done.stdout
+    assert "│ mlp" not in done.stdout
+    assert "Traceback" not in done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["config"]["learning_rate"] == 1e38
+
+
 def test_the_python_api_writes_the_same_results(
     wsa: Wsa, make_dataset: MakeDataset, tmp_path: Path
 ) -> None:
@@ -143,6 +158,10 @@ def test_extract_writes_rows_labels_and_named_columns_in_order(
         (["run", "--num-runs", "0"], 2, "--num-runs needs at least 1; got 0"),
         (["run", "--view", "sideways"], 2, "--view needs factors or delta"),
         (["run", "--dropout", "2"], 2, "dropout"),
+        (["run", "--learning-rate", "0"], 2, "--learning-rate needs a finite number above 0"),
+        (["run", "--learning-rate", "nan"], 2, "--learning-rate needs a finite number; got nan"),
+        (["run", "--learning-rate", "inf"], 2, "--learning-rate needs a finite number; got inf"),
+        (["run", "--learning-rate", "fast"], 2, "Invalid value for '--learning-rate'"),
         (["run", "--device", "cuda"], 3, "--device cuda needs a CUDA device"),
         (["extract", "--out", "features.xlsx"], 2, "--out needs a name ending in .parquet or .npz"),
         (["extract", "--out", "no/such/folder/f.npz"], 2, "--out needs a directory that exists"),

@@ -108,6 +108,23 @@ def test_a_killed_regression_of_unequal_columns_ends_in_the_same_bytes(
     assert bytes_of(run(99)) == whole
 
 
+def test_a_killed_training_of_which_seeds_failed_ends_in_the_same_bytes(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = Trainer._losses
+
+    def lost(trainer: Trainer) -> dict[int, float]:
+        bad = {2: float("nan")} | ({0: float("nan")} if trainer.epoch >= 3 else {})
+        return {run: bad.get(run, loss) for run, loss in losses(trainer).items()}
+
+    monkeypatch.setattr(Trainer, "_losses", lost)
+    whole = job(path=None)
+    assert [run["failed_epoch"] for run in whole.runs] == [3, None, 1, None]
+    with pytest.raises(Killed):
+        job(5)
+    assert bytes_of(job()) == bytes_of(whole)
+
+
 def test_a_killed_half_precision_training_ends_in_the_same_bytes(job: Job) -> None:
     config = TrainConfig(
         hidden_dim=16, batch_size=16, patience=4, max_epochs=12, checkpoint_seconds=0, amp=True
@@ -171,6 +188,7 @@ def test_a_damaged_checkpoint_is_discarded_in_one_line(
 
 
 CHANGES: dict[str, dict[str, Any]] = {
+    "learning rate": {"config": TrainConfig(hidden_dim=16, batch_size=16, learning_rate=0.01)},
     "dropout": {"config": TrainConfig(hidden_dim=16, batch_size=16, dropout=0.4, max_epochs=5)},
     "runs": {"runs": RUNS[:2]},
     "features": {"features": torch.randn(80, 12, generator=torch.Generator().manual_seed(1))},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from wsa.errors import WsaError
 from wsa.train import CLASSES, ORDINAL, REGRESSION, Goal, Run, Split, TrainConfig, train
 from wsa.train.levels import measure_levels
-from wsa.train.scores import primary_score, score
+from wsa.train.scores import per_adapter, primary_score, score
 
 Planted = Callable[..., tuple[Tensor, Tensor]]
 PlainSplit = Callable[..., Split]
@@ -61,6 +62,18 @@ def test_levels_in_order_are_learnt_and_their_chances_are_chances(
     assert chances.sum(-1) == pytest.approx(1)
     assert outcome.runs[0]["test"]["kappa_quadratic"] > 0.7
     assert outcome.runs[2]["test"]["kappa_quadratic"] < 0.5
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_prediction_that_overflowed_has_errors_that_are_numbers(bad: float) -> None:
+    outputs = torch.zeros(1, 20, 1)
+    outputs[0, 3] = bad
+    goal, truth = Goal(REGRESSION, 1, 5.0, 2.0), np.arange(20.0)
+    answers = goal.answers(outputs)
+    found = [score(goal, truth, answers[0]), primary_score(goal, truth, answers[0])]
+    json.dumps([*found, per_adapter(goal, truth, answers).tolist()], allow_nan=False)
+    assert answers[0, 0] == 5
+    assert found[1]["r2"] < -1e70
 
 
 def test_quadratic_kappa_is_that_of_scikit_learn() -> None:

@@ -184,6 +184,18 @@ def test_a_diverged_seed_is_reported_with_finite_numbers(
     json.dumps(outcome.to_json(), allow_nan=False)
 
 
+def test_a_network_learns_at_the_rate_that_it_is_given(
+    planted: Planted, small_config: SmallConfig
+) -> None:
+    features, labels = planted(adapters=100)
+    slow, fast = (
+        learn(features, labels, small_config(learning_rate=rate, weight_decay=0.0, dropout=0.0))
+        for rate in (1e-30, 3e-2)
+    )
+    assert slow.runs[0]["failed_epoch"] is None
+    assert fast.runs[0]["train"]["nll"] < 0.5 * slow.runs[0]["train"]["nll"]
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"runs": []}, "training needs at least one run; got none"),
     ({"goal": 3}, r"labels must lie in 0 .. 2 with at least two classes; got 0 .. 3"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from wsa.cli.table import task_told
+from wsa.cli.table import figure, task_told
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,12 +34,16 @@ def map_table(task: dict[str, Any]) -> Table:
 def best_probes(task: dict[str, Any]) -> str:
     """Return the best probes on validation in one line, and what shuffled labels gave."""
     ranked = sorted(task["probes"], key=lambda probe: probe["rank"])
-    named = ", ".join(f"{probe['probe']} {probe['val']['mean']:.3f}" for probe in ranked[:BEST])
-    shuffled = max(probe["shuffled"] for probe in ranked)
-    return f"best on validation: {named}; shuffled labels, the best of all probes: {shuffled:.3f}"
+    best = [probe for probe in ranked if probe["val"]["mean"] is not None][:BEST]
+    named = ", ".join(f"{probe['probe']} {figure(probe['val']['mean'])}" for probe in best)
+    controls = [probe["shuffled"] for probe in ranked if probe["shuffled"] is not None]
+    shuffled = figure(max(controls)) if controls else "none trained"
+    return f"best on validation: {named}; shuffled labels, the best of all probes: {shuffled}"
 
 
 def _cell(probe: dict[str, Any] | None) -> str:
     if probe is None:
         return ""
-    return f"{probe['val']['mean']:.3f} ({probe['test']['mean']:.3f})"
+    if probe["val"]["mean"] is None:
+        return "diverged"
+    return f"{figure(probe['val']['mean'])} ({figure(probe['test']['mean'])})"

@@ -37,6 +37,9 @@ def run(
     hidden_dim: Annotated[int, typer.Option(help="Width of the first hidden layer.")] = 512,
     dropout: Annotated[float, typer.Option(help="Share of hidden units dropped.")] = 0.5,
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 1e-4,
+    learning_rate: Annotated[
+        float, typer.Option(help="AdamW's learning rate; head mlp alone has one.")
+    ] = 3e-3,
     max_epochs: Annotated[int, typer.Option(help="Epochs at most.")] = 200,
     patience: Annotated[int, typer.Option(help="Epochs without a gain of 0.01 in loss.")] = 15,
     label: Annotated[
@@ -101,6 +104,7 @@ def run(
         hidden_dim=hidden_dim,
         dropout=dropout,
         weight_decay=weight_decay,
+        learning_rate=learning_rate,
         max_epochs=max_epochs,
         patience=patience,
         label=label,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from wsa.experiment import Summary
     from wsa.experiment.forecast import Forecast
 
+LARGE = 1e6  # told by its exponent
+
 
 def print_results(summary: Summary, as_json: bool) -> None:
     """Print results as a table representation x layer set, or as JSON."""
@@ -24,7 +26,7 @@ def print_results(summary: Summary, as_json: bool) -> None:
             print_table(results_table(summary.results, label))
             _print_closing(summary.results, label)
         _print_maps(summary.results)
-        for line in memory_lines(summary.results):
+        for line in [*memory_lines(summary.results), *failed_lines(summary.results)]:
             print(line)
         _print_failures(summary.results)
     _say_cost(summary)
@@ -80,12 +82,12 @@ def _cells(
     deltas: dict[tuple[str, str], list[float]] = {}
     for each in changes:
         deltas.setdefault((each["layer_set"], _against(each)), []).append(each["mean"])
-    shuffled = [row["shuffled"] for row in rows]
+    shuffled = [row["shuffled"] for row in rows if row["shuffled"] is not None]
     means = {pair: sum(values) / len(values) for pair, values in deltas.items()}
     return [
         *(_spread(found[name]) if name in found else "" for name in sets),
-        *(f"{means[pair]:+.3f}" if pair in means else "" for pair in pairs),
-        f"{sum(shuffled) / len(shuffled):.3f}",
+        *(figure(means[pair], "+") if pair in means else "" for pair in pairs),
+        figure(sum(shuffled) / len(shuffled)) if shuffled else "",
     ]
 
 
@@ -148,14 +150,15 @@ def task_told(task: dict[str, Any]) -> str:
 def _compared(row: dict[str, Any], against: str) -> str:
     value, adapters = row["p_seeds_holm"], f"{row['p_test_adapters_holm']:.2g} over test adapters"
     told = "no p over {}, {}" if value is None else f"p {value:.2g} over {{}}, {{}}"
-    difference = f"{row['difference']:+.3f}; {told.format(row['over'], adapters)}"
+    difference = f"{figure(row['difference'], '+')}; {told.format(row['over'], adapters)}"
     return f"  over {against}: {difference} (Holm)"
 
 
 def _print_maps(results: dict[str, Any]) -> None:
     from wsa.cli.map_table import best_probes, map_table
+    from wsa.experiment.divergence import counts
 
-    for task in results["maps"]:
+    for task in filter(counts, results["maps"]):
         print_table(map_table(task))
         print(best_probes(task))
 
@@ -174,6 +177,14 @@ def memory_lines(results: dict[str, Any]) -> list[str]:
     return [f"trained {how}: {', '.join(tasks)}" for how, tasks in names.items()]
 
 
+def failed_lines(results: dict[str, Any]) -> list[str]:
+    """Say which seeds failed in tasks that others trained; the rest are failures."""
+    from wsa.experiment.divergence import counts, told
+
+    tasks = [task for task in [*results["tasks"], *results["maps"]] if counts(task)]
+    return [f"{task_told(task)}: {line}" for task in tasks if (line := told(task))]
+
+
 def _print_failures(results: dict[str, Any]) -> None:
     for name, problem in results["failures"].items():
         print(f"FAILED {name}: {problem}")
@@ -188,7 +199,12 @@ def _left_out(refused: dict[str, str]) -> list[str]:
 
 
 def _spread(summary: dict[str, Any]) -> str:
-    return f"{summary['mean']:.3f} ± {summary['std']:.3f}"
+    return f"{figure(summary['mean'])} ± {figure(summary['std'])}"
+
+
+def figure(value: float, sign: str = "") -> str:
+    """Write a figure of a table: R2 of a network that diverged has 38 digits."""
+    return f"{value:{sign}.3f}" if abs(value) < LARGE else f"{value:{sign}.2e}"
 
 
 def _say_cost(summary: Summary) -> None:

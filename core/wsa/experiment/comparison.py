@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsa.errors import WsaError, unknown
-from wsa.experiment.overall import key_of, mean_of, scores_by_adapter, seed_differences
+from wsa.experiment.divergence import counts
+from wsa.experiment.overall import (
+    key_of,
+    mean_of,
+    same_splits,
+    scores_by_adapter,
+    seed_differences,
+)
 from wsa.experiment.uncertainty import corrected, over_adapters, over_seeds
 from wsa.provenance import changed_origins
 from wsa.train import Split
@@ -70,7 +77,10 @@ def _rows(before: Stored, after: Stored) -> list[Result]:
     common = [key for key in before.tasks if key in after.tasks]
     if not common:
         folders = f"{before.folder} and {after.folder}"
-        raise WsaError(f"{folders} have no task in common: needed one of the same name")
+        raise WsaError(
+            f"{folders} have no task in common: needed one of the same name, with a seed that "
+            "trained"
+        )
     rows = [_row(before, after, key) for key in common]
     corrected(rows)
     return rows
@@ -125,7 +135,8 @@ def _stored(folder: Path) -> Stored:
             f"{folder} is no run folder with results; needed one that wsa run has finished"
         ) from problem
     groups: Groups = defaultdict(list)
-    for task in sorted((t for t in tasks if "runs" in t and not t["control"]), key=_repeat):
+    mine = [t for t in tasks if "runs" in t and not t["control"] and counts(t)]
+    for task in sorted(mine, key=_repeat):
         groups[key_of(task)].append(task)
     several = {(each["label"], each["repeat"]): each for each in found.get("splits", [])}
     labels = {task["label"] for task in tasks if "label" in task}
@@ -160,16 +171,17 @@ def _row(before: Stored, after: Stored, key: tuple[Any, ...]) -> Result:
         "p_seeds": None,
         "p_test_adapters": None,
     }
-    return row | (_tested(before, after, key) if same else {})
+    return row | (_tested(before, after, key) if same and same_splits(one, other) else {})
 
 
 def _tested(before: Stored, after: Stored, key: tuple[Any, ...]) -> Result:
     one, other = before.tasks[key], after.tasks[key]
-    pairs = list(zip(other, one, strict=False))
+    pairs = same_splits(other, one)
     split = before.splits[one[0]["label"], one[0]["repeat"]]
     share = len(split.test) / (len(split.test) + len(split.train))
     scores = scores_by_adapter(one, before.splits), scores_by_adapter(other, after.splits)
-    apart = np.array([scores[1][row] - scores[0][row] for row in sorted(scores[0])])
+    rows = sorted(scores[0].keys() & scores[1].keys())
+    apart = np.array([scores[1][row] - scores[0][row] for row in rows])
     seeds = [seed_differences(mine, against, one[0]["primary"]) for mine, against in pairs]
     return {"p_seeds": over_seeds(seeds, share), "p_test_adapters": over_adapters(apart)}
 

@@ -52,6 +52,7 @@ class RunConfig:
     hidden_dim: int = 512
     dropout: float = 0.5
     weight_decay: float = 1e-4
+    learning_rate: float = 3e-3
     max_epochs: int = 200
     patience: int = 15
     amp: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
@@ -53,7 +54,8 @@ def _whole(value: Any) -> int | None:
 
 def _number(value: Any) -> float | None:
     number = isinstance(value, Real) and not isinstance(value, bool)
-    return float(value) if number else None
+    # what JSON does not hold names no run
+    return float(value) if number and math.isfinite(value) else None
 
 
 def _truth(value: Any) -> bool | None:
@@ -70,7 +72,7 @@ def _path(value: Any) -> Path | None:
 
 _READ: dict[type, tuple[str, Callable[[Any], Any]]] = {
     int: ("a whole number", _whole),
-    float: ("a number", _number),
+    float: ("a finite number", _number),
     bool: ("True or False", _truth),
     str: ("text", _text),
     Path: ("a path", _path),

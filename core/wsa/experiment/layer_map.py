@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+from wsa.experiment.divergence import counted, trained
 from wsa.train import summarise
 
 if TYPE_CHECKING:
@@ -27,19 +29,27 @@ def layer_map(task: Task, outcome: Outcome) -> list[dict[str, Any]]:
         | _scores(runs, outcome.goal.primary)
         for probe, runs in zip(task.probes, groups, strict=True)
     ]
-    order = sorted(range(len(rows)), key=lambda index: -rows[index]["val"]["mean"])
+    order = sorted(range(len(rows)), key=lambda index: -_mean(rows[index]))
     for rank, index in enumerate(order, 1):
         rows[index]["rank"] = rank
     return rows
 
 
 def _scores(runs: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """Summarise the seeds of one probe that count; the others are None in `per_seed`."""
     seeds = [run for run in runs if not run["shuffled"]]
-    control = [run["test"][metric] or 0.0 for run in runs if run["shuffled"]]
-    values = {part: [run[part][metric] or 0.0 for run in seeds] for part in ("val", "test")}
+    mine = counted(seeds)
+    control = [run["test"][metric] or 0.0 for run in counted(runs) if run["shuffled"]]
+    values = {part: [run[part][metric] or 0.0 for run in mine] for part in ("val", "test")}
     return {
         "metric": metric,
         **{part: summarise(each) for part, each in values.items()},
-        "per_seed": values["test"],
-        "shuffled": sum(control) / len(control),
+        "per_seed": [run["test"][metric] or 0.0 if trained(run) else None for run in seeds],
+        "failed_epochs": [run["failed_epoch"] for run in seeds],
+        "shuffled": sum(control) / len(control) if control else None,
     }
+
+
+def _mean(row: dict[str, Any]) -> float:
+    mean = row["val"]["mean"]
+    return -math.inf if mean is None else float(mean)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wsa.experiment.divergence import counted, trained
 from wsa.experiment.uncertainty import corrected, over_adapters, over_seeds
 from wsa.train import summarise
 
@@ -62,9 +63,9 @@ def comparisons(
     """
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for task in tasks:
-        if "probes" not in task:
-            groups[key_of(task)].append(task)
-    rows = [_compared(groups[one], groups[other], splits) for one, other in _pairs(groups, bests)]
+        groups[key_of(task)].append(task)
+    chosen = [(groups[one], groups[other]) for one, other in _pairs(groups, bests)]
+    rows = [_compared(*both, splits) for both in chosen if same_splits(*both)]
     for label in bests:
         corrected([row for row in rows if row["label"] == label])
     return rows
@@ -90,7 +91,7 @@ def _pairs(
 
 def _compared(one: Sequence[Result], other: Sequence[Result], splits: Splits) -> Result:
     metric = one[0]["primary"]
-    pairs = list(zip(one, other, strict=False))
+    pairs = same_splits(one, other)
     seeds = [seed_differences(mine, against, metric) for mine, against in pairs]
     sizes = [splits[mine["label"], mine["repeat"]] for mine, _ in pairs]
     share = float(np.mean([len(s.test) / (len(s.test) + len(s.train)) for s in sizes]))
@@ -122,26 +123,37 @@ def scores_by_adapter(tasks: Sequence[Result], splits: Splits) -> dict[int, floa
     return {row: sum(values) / len(values) for row, values in found.items()}
 
 
+def same_splits(one: Sequence[Result], other: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Pair two tasks' results by split; of a split in which no seed trained there is none."""
+    theirs = {task["repeat"]: task for task in other}
+    return [(task, theirs[task["repeat"]]) for task in one if task["repeat"] in theirs]
+
+
 def seed_differences(one: Result, other: Result, metric: str) -> list[float]:
-    """Return the test difference of each seed; a metric that is not defined counts as 0."""
-    pairs = zip(one["runs"], other["runs"], strict=False)
+    """Return the test difference of each seed that counts in both.
+
+    A metric that is not defined counts as 0.
+    """
+    both = zip(one["runs"], other["runs"], strict=False)
+    pairs = [pair for pair in both if all(map(trained, pair))]
     return [(a["test"][metric] or 0.0) - (b["test"][metric] or 0.0) for a, b in pairs]
 
 
 def mean_of(tasks: Sequence[Result], metric: str) -> float:
     """Return the mean of a metric on test over all seeds and splits."""
-    values = [run["test"][metric] or 0.0 for task in tasks for run in task["runs"]]
+    values = [run["test"][metric] or 0.0 for task in tasks for run in counted(task["runs"])]
     return float(np.mean(values))
 
 
 def _row(group: Sequence[Result]) -> Result:
     first = group[0]
     names = ("task", *KEY, "kind", "primary", "control", "layers")
-    shuffled = [run["test"][first["primary"]] or 0.0 for t in group for run in t["shuffled"]]
+    controls = [run for task in group for run in counted(task["shuffled"])]
+    shuffled = [run["test"][first["primary"]] or 0.0 for run in controls]
     return {
         **{name: first[name] for name in names},
         "splits": len(group),
-        "shuffled": sum(shuffled) / len(shuffled),
+        "shuffled": sum(shuffled) / len(shuffled) if shuffled else None,
         **{part: _over(group, part) for part in ("val", "test")},
     }
 
@@ -149,7 +161,7 @@ def _row(group: Sequence[Result]) -> Result:
 def _over(group: Sequence[Result], part: str) -> Result:
     """Summarise seeds; over several splits, the means of their seeds."""
     metric = group[0]["primary"]
-    seeds = [[run[part][metric] or 0.0 for run in task["runs"]] for task in group]
+    seeds = [[run[part][metric] or 0.0 for run in counted(task["runs"])] for task in group]
     if len(group) == 1:
         return summarise(seeds[0]) | {"over": "seeds"}
     return summarise([float(np.mean(each)) for each in seeds]) | {"over": "splits"}

@@ -109,6 +109,7 @@ def train_config(config: RunConfig) -> TrainConfig:
         hidden_dim=config.hidden_dim,
         dropout=config.dropout,
         weight_decay=config.weight_decay,
+        learning_rate=config.learning_rate,
         batch_size=config.batch_size,
         max_epochs=config.max_epochs,
         patience=config.patience,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsa.cache import Cache
+from wsa.experiment import divergence
+from wsa.experiment.divergence import counted, counts, diverged, trained
 from wsa.experiment.duplicates import duplicate_groups
 from wsa.experiment.layer_map import layer_map
 from wsa.experiment.overall import best, comparisons, deltas, overall
@@ -76,7 +78,10 @@ def _seeds(task: Task, outcome: Outcome) -> dict[str, Any]:
 
 def _test_adapters(outcome: Outcome, labels: Labels, split: Split) -> dict[str, Any]:
     """Return intervals over the test adapters, and what each of them adds to the score."""
-    mine = [index for index, run in enumerate(outcome.runs) if not run["shuffled"]]
+    runs = enumerate(outcome.runs)
+    mine = [index for index, run in runs if trained(run) and not run["shuffled"]]
+    if not mine:
+        return {"test_adapters": {}, PRIVATE: []}
     truth, answers = outcome.labels["test"][mine], outcome.probabilities["test"][mine]
     scores = per_adapter(outcome.goal, truth, answers)
     strata = labels.codes[split.test]
@@ -96,7 +101,8 @@ def merge(
     broken = {each.name: text for each, text in prepared.extraction.failures.items()}
     tasks = [_public(task) for task in found if "probes" not in task]
     labels = {name: _label(prepared, name, splits) for name in prepared.labels}
-    rows = overall(tasks)
+    sound = [task for task in found if "probes" not in task and counts(task)]
+    rows = overall(sound)
     bests = {name: best(rows, name) for name in labels}
     first = next(iter(labels))
     return {
@@ -108,25 +114,28 @@ def merge(
         "controls": {"majority": labels[first]["majority"][labels[first]["primary"]]},
         "tasks": tasks,
         "overall": rows,
-        "deltas": list(deltas(tasks)),
-        "comparisons": comparisons(found, splits, bests),
+        "deltas": list(deltas(sound)),
+        "comparisons": comparisons(sound, splits, bests),
         "maps": [task for task in found if "probes" in task],
         "best": bests[first],
         "best_by_label": bests,
-        "failures": prepared.failures | broken | failures,
+        "failures": prepared.failures | broken | failures | diverged(found),
         "quarantined": prepared.extraction.store.quarantined,
-        "warnings": _warnings(tasks),
+        "warnings": _warnings(found),
     }
 
 
 def metrics_csv(tasks: Sequence[dict[str, Any]]) -> str:
-    """Return every number metric in long form, one row per task x seed x split x metric."""
+    """Return every number metric in long form, one row per task x seed x split x metric.
+
+    Seeds that do not count are left out: no column would tell them from the others.
+    """
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow([*HEAD, "seed", "shuffled", "split", "metric", "value"])
     for task in tasks:
         head = [task[name] for name in HEAD]
-        for run in [*task["runs"], *task["shuffled"]]:
+        for run in counted([*task["runs"], *task["shuffled"]]):
             for split in PARTS:
                 for metric, value in sorted(_numbers(run[split])):
                     table.writerow([*head, run["seed"], run["shuffled"], split, metric, value])
@@ -157,7 +166,7 @@ def _warnings(tasks: Sequence[dict[str, Any]]) -> list[str]:
     if inexact:
         names = ", ".join(inexact)
         told.append(f"resumed under other conditions, so not to the same bytes: {names}")
-    return told
+    return told + [f"{each['task']}: {line}" for each in tasks if (line := divergence.told(each))]
 
 
 def _origins(prepared: Prepared) -> dict[str, Any]:
@@ -217,10 +226,10 @@ def _names(prepared: Prepared, chosen: np.ndarray) -> list[Any]:
 
 
 def _summary(runs: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:
-    """Return the t-interval over seeds of every metric; seeds that never trained do not count."""
-    trained = [run for run in runs if run["best_epoch"] != 0] or list(runs)
+    """Return the t-interval of every metric over the seeds that count; empty where none does."""
+    mine = counted(runs)
     names = [name for name, value in runs[0][split].items() if not isinstance(value, list | dict)]
-    values = {name: [run[split][name] for run in trained] for name in names}
+    values = {name: [run[split][name] for run in mine] for name in names if mine}
     return {
         name: summarise(each)
         for name, each in values.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsa.errors import NothingVaries, PluginFailure
+from wsa.experiment import divergence
 from wsa.experiment.folder import SPLIT, RunFolder
 from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
@@ -48,7 +49,8 @@ def run(
 
     The knobs are `RunConfig`'s. `representations`, names of plugins and objects such as
     `Spectral(top=20)`, alone or several, take the place of `plugins`. `results["failures"]` names
-    every plugin that failed; the others are finished all the same.
+    every plugin that failed and every task that no seed trained; the others are finished all the
+    same.
     """
     config, given = configured(config, representations, knobs)
     folder = RunFolder(config.folder())
@@ -167,6 +169,8 @@ class Experiment:
         split = splits[task.label, task.repeat]
         result = task_result(task, trained, self.prepared.labels[task.label], split)
         self.folder.commit(task, result)
+        if failed := divergence.told(result):
+            say(f"{task.name}: {failed}")
         runs = trained.outcome.runs
         epochs = max(run["epochs"] or 0 for run in runs)
         cost = measured(time.monotonic() - started, len(runs), epochs)

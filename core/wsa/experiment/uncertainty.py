@@ -72,19 +72,20 @@ def over_seeds(differences: Sequence[Sequence[float]], test_share: float) -> flo
 
     One split: a paired t-test over its seeds. Several: over the splits, whose training parts
     overlap, with the variance of Nadeau and Bengio (2003). None where there is but one, or where
-    nothing varies over them, as with heads that draw nothing: that says nothing of chance.
+    nothing varies over them, as with heads that draw nothing: that says nothing of chance. A split
+    without any seed to compare does not count.
     """
     # what scipy.stats.t calls, which takes half a second to import
     from scipy.special import stdtr
 
-    values = [float(np.mean(each)) for each in differences]
+    values = [float(np.mean(each)) for each in differences if each]
     widened = test_share / (1 - test_share)
     if len(differences) == 1:
         values, widened = list(differences[0]), 0.0
-    count, mean = len(values), float(np.mean(values))
+    count = len(values)
     if count < 2:
         return None
-    spread = float(np.var(values, ddof=1))
+    mean, spread = float(np.mean(values)), float(np.var(values, ddof=1))
     if math.sqrt(spread) <= ROUNDING * max(map(abs, values)):
         return None
     statistic = mean / math.sqrt((1 / count + widened) * spread)

@@ -37,7 +37,8 @@ class TrainConfig:
         need(self.hidden_dim >= 2, "--hidden-dim", "at least 2", self.hidden_dim)
         need(0 <= self.dropout < 1, "--dropout", "from 0 to below 1", self.dropout)
         need(0 <= self.weight_decay < math.inf, "--weight-decay", "0 or more", self.weight_decay)
-        need(0 < self.learning_rate < math.inf, "learning rate", "above 0", self.learning_rate)
+        rate = self.learning_rate
+        need(0 < rate < math.inf, "--learning-rate", "a finite number above 0", rate)
         need(
             self.batch_size >= LEAST_BATCH,
             "--batch-size",

@@ -20,6 +20,9 @@ PRIMARY = {CLASSES: "accuracy", REGRESSION: "r2", ORDINAL: "kappa_quadratic"}
 # all 200 epochs. Of the variance: 0.001 is a tenth of a point of R2, where 0.01 is all of the rest.
 GAINS = {CLASSES: 0.01, REGRESSION: 0.001, ORDINAL: 0.01}
 
+# standard deviations: the largest number of float32
+FARTHEST = torch.finfo(torch.float32).max
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:
@@ -74,7 +77,9 @@ class Goal:
         """Return probabilities [S, n, K], or of a number the prediction [S, n]."""
         exact = outputs.double()
         if self.kind == REGRESSION:
-            found = exact.squeeze(-1) * self.std + self.mean
+            # what overflowed on one adapter is as wrong as can be, and its errors are numbers
+            known = exact.squeeze(-1).nan_to_num(FARTHEST, FARTHEST, -FARTHEST)
+            found = known * self.std + self.mean
         elif self.kind == ORDINAL:
             found = _levels(exact)
         else:

@@ -166,8 +166,10 @@ def majority(labels: Labels, split: Split) -> float:
 def summarise(values: Sequence[float]) -> dict[str, float | None]:
     """Return mean and std (ddof 1) over seeds and the 95 % t-interval of the mean.
 
-    One seed says nothing of its spread: std 0 and no interval.
+    One seed says nothing of its spread: std 0 and no interval. No seed at all has no mean.
     """
+    if not len(values):
+        return dict.fromkeys(("mean", "std", "low", "high"))
     # what scipy.stats.t calls, which takes half a second to import
     from scipy.special import stdtrit
 

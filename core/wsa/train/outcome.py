@@ -132,15 +132,21 @@ def _memory(trainer: Trainer) -> list[str]:
 
 
 def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """Say who failed, and who never trained; the seeds of many probes alike are told once."""
     diverged = [
-        f"seed {run['seed']} failed at epoch {run['failed_epoch']}: its loss is no number; the "
-        "others go on; lower the learning rate"
+        f"{_name(run)} failed at epoch {run['failed_epoch']}: its loss is no number; the "
+        "others go on; lower --learning-rate"
         for run in runs
         if run["failed_epoch"] is not None
     ]
-    return diverged + [
-        f"seed {run['seed']}: no epoch had a finite validation loss; its metrics are those of "
-        "untrained weights; lower the learning rate"
+    untrained = [
+        f"{_name(run)}: no epoch had a finite validation loss; its metrics are those of "
+        "untrained weights, and do not count; lower --learning-rate"
         for run in runs
         if run["best_epoch"] == 0
     ]
+    return list(dict.fromkeys(diverged + untrained))
+
+
+def _name(run: dict[str, Any]) -> str:
+    return "the shuffled control" if run["shuffled"] else f"seed {run['seed']}"
