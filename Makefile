@@ -8,6 +8,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 # what a GPU machine's image usually lacks of what wsa and its tests need
 GPU_PYTHON_VERSION ?= 3.12
+GPU_BENCH = PYTHONPATH=.gpu $(PYTHON) .gpu/bin/wsa bench --device cuda --check
 GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo2 pydantic \
 	pydantic-core pytest-benchmark pytest-timeout typing-inspection
 
@@ -46,7 +47,9 @@ gpu-check:
 	$(PYTHON) -c "import torch; torch.cuda.is_available() or exit('gpu-check needs a CUDA device; torch sees none')"
 	$(PYTHON) -m pip install --quiet --no-deps --upgrade --target .gpu wheels/*.whl
 	CUBLAS_WORKSPACE_CONFIG=:4096:8 PYTHONPATH=.gpu $(PYTHON) -m pytest -q -o filterwarnings=default tests/kernels/fused tests/train/cuda
-	PYTHONPATH=.gpu $(PYTHON) .gpu/bin/wsa bench --device cuda --check --json bench/results
+	$(GPU_BENCH) train --backend packed,eager,compiled --json bench/results/train
+	$(GPU_BENCH) train/wide --adapters 10000 --backend packed,eager --json bench/results/train-10000
+	$(GPU_BENCH) --json bench/results
 
 wheels: .venv/dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir wheels .
