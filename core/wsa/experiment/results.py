@@ -86,18 +86,10 @@ def _test_adapters(outcome: Outcome, labels: Labels, split: Split) -> dict[str, 
     }
 
 
-def merge(
-    prepared: Prepared,
-    found: Sequence[dict[str, Any]],
-    splits: Splits,
-    failures: dict[str, str],
-) -> dict[str, Any]:
-    """Return results.json: what was asked, of whom, and what every task found."""
+def about(prepared: Prepared, splits: Splits, failures: dict[str, str]) -> dict[str, Any]:
+    """Return what results.json says beside what the tasks found: what was asked, and of whom."""
     broken = {each.name: text for each, text in prepared.extraction.failures.items()}
-    tasks = [_public(task) for task in found if "probes" not in task]
     labels = {name: _label(prepared, name, splits) for name in prepared.labels}
-    rows = overall(tasks)
-    bests = {name: best(rows, name) for name in labels}
     first = next(iter(labels))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -106,15 +98,24 @@ def merge(
         "representations": _origins(prepared),
         "labels": labels,
         "controls": {"majority": labels[first]["majority"][labels[first]["primary"]]},
+        "failures": prepared.failures | broken | failures,
+        "quarantined": prepared.extraction.store.quarantined,
+    }
+
+
+def merge(found: Sequence[dict[str, Any]], splits: Splits, labels: Sequence[str]) -> dict[str, Any]:
+    """Return what results.json says of all tasks together."""
+    tasks = [_public(task) for task in found if "probes" not in task]
+    rows = overall(tasks)
+    bests = {name: best(rows, name) for name in labels}
+    return {
         "tasks": tasks,
         "overall": rows,
         "deltas": list(deltas(tasks)),
         "comparisons": comparisons(found, splits, bests),
         "maps": [task for task in found if "probes" in task],
-        "best": bests[first],
+        "best": bests[labels[0]],
         "best_by_label": bests,
-        "failures": prepared.failures | broken | failures,
-        "quarantined": prepared.extraction.store.quarantined,
         "warnings": _warnings(tasks),
     }
 
