@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -17,7 +18,7 @@ import pytest
 from tests.conftest import MakeDataset, lora_columns
 
 from wsa import cli
-from wsa.cli.run import _fell_short
+from wsa.cli.run import _fell_short, _uncollected
 
 Done = subprocess.CompletedProcess[str]
 Wsa = Callable[..., Done]
@@ -58,6 +59,27 @@ def test_a_run_falls_short_of_what_was_asked_for_by_name(
 ) -> None:
     results = {"failures": {}, "constant": {}, "overall": [{}], "maps": []} | found
     assert _fell_short(results, plugins) is short
+
+
+def test_garbage_is_looked_for_again_once_all_is_imported() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with _uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
+
+
+def test_a_command_ends_without_looking_for_garbage() -> None:
+    code = (
+        "import atexit, gc, sys; from wsa import cli; sys.argv[1:] = ['--help']\n"
+        "atexit.register(lambda: print('frozen:', gc.get_freeze_count() > 0))\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("frozen: True\n")
 
 
 def test_help_answers_in_well_under_a_second(wsa: Wsa) -> None:

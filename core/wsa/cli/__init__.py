@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -52,11 +54,18 @@ def _say_warning(message: Warning | str, *_: object, **__: object) -> None:
     say(f"wsa: warning: {message}")
 
 
-def main() -> None:
-    """Run the command line; a `WsaError` is one line and its exit code, a bug a traceback."""
+def _settle() -> None:
+    """Settle how this process waits, warns and ends."""
     # beside a busy process a small training took 11.7 s with idle threads that spin, else 0.9 s
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Python ends by looking through all that was imported for garbage: 0.6 s of a run of 2.7
+    atexit.register(gc.freeze)
     warnings.showwarning = _say_warning
+
+
+def main() -> None:
+    """Run the command line; a `WsaError` is one line and its exit code, a bug a traceback."""
+    _settle()
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,7 +87,8 @@ def run(
 
     The same command again resumes where it stopped.
     """
-    from wsa import experiment
+    with _uncollected():
+        from wsa import experiment
     from wsa.cli import table
 
     config = experiment.RunConfig(
@@ -134,6 +137,20 @@ def run(
     table.print_results(summary, json)
     if _fell_short(summary.results, config.plugins):
         raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage among what is imported, now or later: all of it lives to the end.
+
+    Looking took 0.4 s of 2.5 where nothing is left to do.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _fell_short(results: dict[str, Any], plugins: Sequence[str]) -> bool:

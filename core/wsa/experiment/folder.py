@@ -8,13 +8,14 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
 from wsa.errors import WsaError, differences
+from wsa.experiment.stamp import RESULTS, STAMP, proof
 from wsa.progress import say
 from wsa.storage import (
     PARTIAL,
@@ -22,6 +23,7 @@ from wsa.storage import (
     private_directory,
     refusals,
     remove_partials,
+    to_json,
     write_bytes,
     write_json,
 )
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 FORMAT = {"format": "wsa run 1"}
 LOCK = ".lock"
 SPLIT = "split.json"
-_FILES = ("events.jsonl", SPLIT, "results.json", "metrics.csv", "timing.csv")
+METRICS = "metrics.csv"
+TIMING = "timing.csv"
+EVENTS = "events.jsonl"
+_FILES = (EVENTS, SPLIT, STAMP, RESULTS, METRICS, TIMING)
 _FOLDERS = ("tasks", "checkpoints")
 
 
@@ -41,6 +46,8 @@ class RunFolder:
     """The folder one configuration writes to; running it again resumes what is there."""
 
     root: Path
+    # of each task's file, as it was proved or committed by this process
+    proofs: dict[str, str | None] = field(default_factory=dict, compare=False)
 
     def refuse_another(self, config: dict[str, Any]) -> None:
         """Raise WsaError, naming the differences, where the folder is not this configuration's."""
@@ -77,38 +84,51 @@ class RunFolder:
     def bind(self, config: dict[str, Any]) -> None:
         """Bind the folder to what is known by now, or raise WsaError where it is another's."""
         self.refuse_another(config)
-        write_json(self._config, FORMAT | (self.stored_config() or {}) | config)
+        self.write(self._config.name, to_json(FORMAT | (self.stored_config() or {}) | config))
 
     def finished(self, task: Task) -> dict[str, Any] | None:
         """Return a task's committed result, or None where it is not done."""
+        payload = self.read_task(task)
         try:
-            found = json.loads(self._task(task).read_bytes())
-        except (OSError, ValueError):
+            found = json.loads(payload or b"")
+        except ValueError:
             return None
-        proof = found.pop("digest", None) if isinstance(found, dict) else None
-        if proof != canonical_digest([task.name, found]):
+        seal = found.pop("digest", None) if isinstance(found, dict) else None
+        if seal != canonical_digest([task.name, found]):
             say(f"{self._task(task)} is not as it was committed; the task is done again")
             return None
+        self.proofs[task.name] = proof(payload)
         return dict(found)
 
     def commit(self, task: Task, result: dict[str, Any]) -> None:
         """Write a task's result, then drop the checkpoint it no longer needs."""
-        proof = {"digest": canonical_digest([task.name, result])}
-        write_json(self._task(task), result | proof)
+        seal = {"digest": canonical_digest([task.name, result])}
+        payload = to_json(result | seal).encode()
+        write_bytes(self._task(task), payload)
+        self.proofs[task.name] = proof(payload)
         self.checkpoint(task).unlink(missing_ok=True)
 
     def checkpoint(self, task: Task) -> Path:
         """Return where a task's training state is kept while it runs."""
         return self.root / "checkpoints" / f"{task.name}.pt"
 
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of one of the folder's own files, or None where there is none."""
+        return _read(self.root / name)
+
+    def read_task(self, task: Task) -> bytes | None:
+        """Return the bytes of a task's file, proved by nobody, or None where there is none."""
+        return _read(self._task(task))
+
     def write(self, name: str, text: str) -> None:
-        """Write one of the folder's own files atomically."""
-        write_bytes(self.root / name, text.encode())
+        """Write one of the folder's own files atomically, unless it holds the same already."""
+        if self.read(name) != text.encode():
+            write_bytes(self.root / name, text.encode())
 
     def record(self, event: str, **details: Any) -> None:
         """Append one event, with the time, to events.jsonl."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **details})
-        path = self.root / "events.jsonl"
+        path = self.root / EVENTS
         with refusals(path), path.open("a") as file:
             file.write(line + "\n")
 
@@ -153,3 +173,10 @@ class RunFolder:
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) and FORMAT.items() <= found.items() else None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

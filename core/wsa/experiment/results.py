@@ -91,19 +91,10 @@ def _test_adapters(outcome: Outcome, labels: Labels, split: Split) -> dict[str, 
     }
 
 
-def merge(
-    prepared: Prepared,
-    found: Sequence[dict[str, Any]],
-    splits: Splits,
-    failures: dict[str, str],
-) -> dict[str, Any]:
-    """Return results.json: what was asked, of whom, and what every task found."""
+def about(prepared: Prepared, splits: Splits, failures: dict[str, str]) -> dict[str, Any]:
+    """Return what results.json says beside what the tasks found: what was asked, and of whom."""
     broken = {each.name: text for each, text in prepared.extraction.failures.items()}
-    tasks = [_public(task) for task in found if "probes" not in task]
     labels = {name: _label(prepared, name, splits) for name in prepared.labels}
-    sound = [task for task in found if "probes" not in task and counts(task)]
-    rows = overall(sound)
-    bests = {name: best(rows, name) for name in labels}
     first = next(iter(labels))
     return {
         "schema_version": SCHEMA_VERSION,
@@ -112,17 +103,35 @@ def merge(
         "representations": _origins(prepared),
         "labels": labels,
         "controls": {"majority": labels[first]["majority"][labels[first]["primary"]]},
+        "failures": prepared.failures | broken | failures,
+        "quarantined": prepared.extraction.store.quarantined,
+    }
+
+
+def merge(told: dict[str, Any], found: Sequence[dict[str, Any]], splits: Splits) -> dict[str, Any]:
+    """Return results.json: what is told of the run, and what every task found."""
+    tasks = [_public(task) for task in found if "probes" not in task]
+    maps = [task for task in found if "probes" in task]
+    sound = [task for task in found if "probes" not in task and counts(task)]
+    rows = overall(sound)
+    bests = {name: best(rows, name) for name in told["labels"]}
+    merged = {
         "tasks": tasks,
         "overall": rows,
         "deltas": list(deltas(sound)),
         "comparisons": comparisons(sound, splits, bests),
-        "maps": [task for task in found if "probes" in task],
-        "best": bests[first],
+        "maps": maps,
+        "best": next(iter(bests.values())),
         "best_by_label": bests,
-        "failures": prepared.failures | broken | failures | diverged(found),
-        "quarantined": prepared.extraction.store.quarantined,
         "warnings": _warnings(found),
     }
+    return restored(told, merged)
+
+
+def restored(told: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Return results with what is told of the run, in its order: the keys of a file are sorted."""
+    failed = told["failures"] | diverged([*found["tasks"], *found["maps"]])
+    return found | told | {"failures": failed}
 
 
 def metrics_csv(tasks: Sequence[dict[str, Any]]) -> str:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from wsa.errors import NothingVaries, PluginFailure
 from wsa.experiment import divergence
-from wsa.experiment.folder import SPLIT, RunFolder
+from wsa.experiment.folder import EVENTS, METRICS, SPLIT, TIMING, RunFolder
 from wsa.experiment.offers import configured, refuse_failures
 from wsa.experiment.plan import Task
 from wsa.experiment.preparation import Prepared, prepare, train_config
-from wsa.experiment.results import merge, metrics_csv, task_result
+from wsa.experiment.results import about, merge, metrics_csv, restored, task_result
 from wsa.experiment.soundness import settle, usable
 from wsa.experiment.splitting import Splits, Splitting, splits_json
+from wsa.experiment.stamp import RESULTS, Stamp, proof
 from wsa.experiment.timing import measured, timing_csv
 from wsa.experiment.training import Trained, train_task
 from wsa.extraction import Extraction, Features, Request
@@ -80,23 +81,43 @@ class Experiment:
     constant: dict[str, str] = field(default_factory=dict)
 
     def results(self) -> dict[str, Any]:
-        """Do the tasks that are not done, merge all of them, write results and metrics."""
-        tasks = self.prepared.tasks
+        """Do the tasks that are not done, merge all of them, write results and metrics.
+
+        Where nothing is left, and results would be written as they stand, they are left alone.
+        """
         splitting = self._splitting()
         splits = splitting.made(self.folder.root / SPLIT)
-        self.folder.bind(self.prepared.config.decisive() | self._identity(splits))
+        bound = self.prepared.config.decisive() | self._identity(splits)
+        self.folder.bind(bound)
         self.folder.write(SPLIT, to_json(splitting.to_json(splits)))
+        proofs = {task.name: proof(self.folder.read_task(task)) for task in self.prepared.tasks}
+        told = about(self.prepared, splits, self.failures)
+        standing = Stamp([bound, told, self._timing()], proofs).standing(self.folder)
+        if standing is None:
+            return self._renewed(splits, bound)
+        self._say_finished(len(proofs))
+        self.folder.record("unchanged", tasks=len(proofs))
+        return restored(told, standing)
+
+    def _renewed(self, splits: Splits, bound: dict[str, Any]) -> dict[str, Any]:
+        """Do what is left, and write everything that follows from it."""
+        tasks = self.prepared.tasks
         found = {task: self.folder.finished(task) for task in tasks}
         done = {task: result for task, result in found.items() if result is not None}
         done |= self._train([task for task in tasks if task not in done], splits)
+        # anew: training tells who fails, and what was damaged
+        told = about(self.prepared, splits, self.failures)
         ordered = [done[task] for task in tasks if task in done]
-        merged = merge(self.prepared, ordered, splits, self.failures)
-        merged["constant"] = self.constant
-        self.folder.write("results.json", to_json(merged))
-        self.folder.write("metrics.csv", metrics_csv(merged["tasks"]))
-        self.folder.write("timing.csv", timing_csv(self.folder.root / "events.jsonl"))
+        merged = merge(told, ordered, splits) | {"constant": self.constant}
+        timing = self._timing()
+        files = {RESULTS: to_json(merged), METRICS: metrics_csv(merged["tasks"]), TIMING: timing}
+        proofs = {task.name: self.folder.proofs.get(task.name) for task in tasks}
+        Stamp([bound, told, timing], proofs).write(self.folder, files)
         self.folder.record("results", tasks=len(done), failures=len(merged["failures"]))
         return merged
+
+    def _timing(self) -> str:
+        return timing_csv(self.folder.root / EVENTS)
 
     def _splitting(self) -> Splitting:
         """Return what decides the splits: groups and contents, over usable adapters."""
@@ -122,7 +143,7 @@ class Experiment:
     def _train(self, tasks: Sequence[Task], splits: Splits) -> dict[Task, dict[str, Any]]:
         total = len(self.prepared.tasks)
         finished = total - len(tasks)
-        say(f"PROGRESS {finished}/{total} tasks ({100 * finished / max(1, total):.1f}%)")
+        self._say_finished(finished)
         done = {}
         with progress("tasks", total, "tasks", finished) as bar:
             for task, features in self._with_features(tasks):
@@ -131,6 +152,10 @@ class Experiment:
                     done[task] = result
                 bar.advance(1)
         return done
+
+    def _say_finished(self, finished: int) -> None:
+        total = len(self.prepared.tasks)
+        say(f"PROGRESS {finished}/{total} tasks ({100 * finished / max(1, total):.1f}%)")
 
     def _with_features(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Features | None]]:
         """Load each request's features once, for all its layer sets; None where it failed."""
