@@ -180,6 +180,15 @@ def test_damage_that_was_mended_is_told_once(configure: Configure, tmp_path: Pat
     assert b'"quarantined": 0' in (folder / "results.json").read_bytes()
 
 
+def test_a_task_that_no_seed_trained_is_still_a_failure(
+    configure: Configure, merges: list[int]
+) -> None:
+    config = configure(**SMALL, learning_rate=1e38)
+    first, second = experiment.run(config), experiment.run(config)
+    assert len(merges) == 1
+    assert second.results["failures"] == first.results["failures"] != {}
+
+
 def test_tasks_that_were_left_out_are_tried_again_by_every_run(
     configure: Configure, install_plugin: InstallPlugin, merges: list[int]
 ) -> None:
