@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from wsa.errors import WsaError
 from wsa.experiment import RunConfig
 from wsa.experiment.comparison import compare
 from wsa.experiment.divergence import told
+from wsa.experiment.layer_map import layer_map
 from wsa.train.trainer import Trainer
 
 Configure = Callable[..., RunConfig]
@@ -124,10 +126,12 @@ def test_seeds_are_paired_where_both_trained(configure: Configure, fail: Fail) -
 
 
 def test_a_split_in_which_no_seed_trained_is_left_out_of_comparisons(
-    configure: Configure, fail: Fail
+    configure: Configure, fail: Fail, tmp_path: Path
 ) -> None:
-    config = configure(splits=3, heads=("mlp", "linear"), **SMALL)
+    numbers = SMALL | {"change": add_numbers, "label": "size"}
+    config = configure(splits=3, heads=("mlp", "linear"), **numbers)
     folder = experiment.run(config).folder
+    whole = shutil.copytree(folder, tmp_path / "whole")
     (folder / "tasks" / "stats@all.factors.split-1.json").unlink()
     fail([0, 1, 2], epoch=1)
     results = experiment.run(config).results
@@ -135,9 +139,16 @@ def test_a_split_in_which_no_seed_trained_is_left_out_of_comparisons(
     assert [row["splits"] for row in results["overall"]] == [2, 3]
     (row,) = results["comparisons"]
     assert row["splits"] == 2
+    scores = {(task["head"], task["repeat"]): task["summary"]["test"] for task in results["tasks"]}
+    means = [[scores[head, n]["r2"]["mean"] for n in (0, 2)] for head in ("mlp", "linear")]
+    assert abs(row["difference"]) == pytest.approx(abs(sum(means[0]) - sum(means[1])) / 2)
+    (row,) = [row for row in compare(whole, folder) if row["task"] == "stats@all.factors"]
+    assert row["p_test_adapters"] == 1  # the splits that both have are the same
 
 
-def test_a_map_leaves_out_the_seeds_that_failed(configure: Configure, fail: Fail) -> None:
+def test_a_map_leaves_out_the_seeds_that_failed(
+    configure: Configure, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fail([0, 1, 2, 3], epoch=1)  # both seeds and the control of one probe, one seed of the next
     small = SMALL | {"layer_sets": ("per-layer",)}
     results = experiment.run(configure(**small)).results
@@ -150,7 +161,21 @@ def test_a_map_leaves_out_the_seeds_that_failed(configure: Configure, fail: Fail
         told(results["maps"][0])
     )
     assert next(iter(map_table(results["maps"][0]).columns[1].cells)) == "diverged"
+    monkeypatch.setattr("wsa.cli.map_table.BEST", 16)
     assert first["probe"] not in best_probes(results["maps"][0]).partition(";")[0].split()
+
+
+def test_a_map_of_before_its_failures_were_kept_goes_on(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def before(*arguments: Any) -> list[dict[str, Any]]:
+        rows = layer_map(*arguments)
+        return [{name: row[name] for name in row if name != "failed_epochs"} for row in rows]
+
+    monkeypatch.setattr("wsa.experiment.results.layer_map", before)
+    results = experiment.run(configure(**SMALL | {"layer_sets": ("per-layer",)})).results
+    assert "failed_epochs" not in results["maps"][0]["probes"][0]
+    assert (results["warnings"], results["failures"]) == ([], {})
 
 
 def test_a_shuffled_control_that_failed_is_no_figure(configure: Configure, fail: Fail) -> None:

@@ -89,9 +89,9 @@ def _rows(before: Stored, after: Stored) -> list[Result]:
 def report(before: Path | str, after: Path | str, fail_if: str | Sequence[str] = ()) -> Result:
     """Compare two run folders, as `wsa compare --json` prints it.
 
-    `tasks` is what `compare` returns, `alone` names the tasks that one of them has not, `failed`
-    those that break a rule such as 'accuracy<-0.02', or that any rule asks for and the second run
-    lacks; `representations` what is not the same code in both.
+    `tasks` is what `compare` returns, `alone` names the tasks that one of them has not, or trained
+    no seed of, `failed` those that break a rule such as 'accuracy<-0.02', or that any rule asks for
+    and the second run lacks; `representations` what is not the same code in both.
     """
     texts = [fail_if] if isinstance(fail_if, str) else fail_if
     rules = [parse_rule(text) for text in texts]
@@ -171,12 +171,12 @@ def _row(before: Stored, after: Stored, key: tuple[Any, ...]) -> Result:
         "p_seeds": None,
         "p_test_adapters": None,
     }
-    return row | (_tested(before, after, key) if same and same_splits(one, other) else {})
-
-
-def _tested(before: Stored, after: Stored, key: tuple[Any, ...]) -> Result:
-    one, other = before.tasks[key], after.tasks[key]
     pairs = same_splits(other, one)
+    return row | (_tested(before, after, pairs) if same and pairs else {})
+
+
+def _tested(before: Stored, after: Stored, pairs: Sequence[tuple[Result, Result]]) -> Result:
+    other, one = zip(*pairs, strict=True)
     split = before.splits[one[0]["label"], one[0]["repeat"]]
     share = len(split.test) / (len(split.test) + len(split.train))
     scores = scores_by_adapter(one, before.splits), scores_by_adapter(other, after.splits)

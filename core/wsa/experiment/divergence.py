@@ -44,9 +44,8 @@ def told(task: dict[str, Any]) -> str | None:
         if fate := _fate(run):
             name = "the shuffled control" if run["shuffled"] else str(run["seed"])
             fates.setdefault(fate, []).append(name)
-    return (
-        "; ".join([*(f"{_named(n)} {fate}" for fate, n in fates.items()), CURE]) if fates else None
-    )
+    lines = [f"{_named(names)} {fate}" for fate, names in fates.items()]
+    return "; ".join([*lines, CURE]) if lines else None
 
 
 def _fate(run: dict[str, Any]) -> str | None:
@@ -65,7 +64,9 @@ def _named(names: Sequence[str]) -> str:
 
 def _of_probes(probes: Sequence[dict[str, Any]]) -> str | None:
     """Count what failed: a layer map has thousands of seeds."""
-    failed = [each for probe in probes for each in probe["failed_epochs"] if each is not None]
+    # a map that an earlier wsa committed has none, and its folder goes on all the same
+    epochs = [each for probe in probes for each in probe.get("failed_epochs", ())]
+    failed = [each for each in epochs if each is not None]
     left_out = sum(each is None for probe in probes for each in probe["per_seed"])
     seeds = sum(len(probe["per_seed"]) for probe in probes)
     if not failed and not left_out:

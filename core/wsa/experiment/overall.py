@@ -64,8 +64,8 @@ def comparisons(
     groups: dict[tuple[Any, ...], list[Result]] = defaultdict(list)
     for task in tasks:
         groups[key_of(task)].append(task)
-    chosen = [(groups[one], groups[other]) for one, other in _pairs(groups, bests)]
-    rows = [_compared(*both, splits) for both in chosen if same_splits(*both)]
+    chosen = [same_splits(groups[one], groups[other]) for one, other in _pairs(groups, bests)]
+    rows = [_compared(pairs, splits) for pairs in chosen if pairs]
     for label in bests:
         corrected([row for row in rows if row["label"] == label])
     return rows
@@ -89,9 +89,9 @@ def _pairs(
     return list(found)
 
 
-def _compared(one: Sequence[Result], other: Sequence[Result], splits: Splits) -> Result:
+def _compared(pairs: Sequence[tuple[Result, Result]], splits: Splits) -> Result:
+    one, other = zip(*pairs, strict=True)
     metric = one[0]["primary"]
-    pairs = same_splits(one, other)
     seeds = [seed_differences(mine, against, metric) for mine, against in pairs]
     sizes = [splits[mine["label"], mine["repeat"]] for mine, _ in pairs]
     share = float(np.mean([len(s.test) / (len(s.test) + len(s.train)) for s in sizes]))
