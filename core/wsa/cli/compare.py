@@ -58,14 +58,16 @@ def _print(rows: Sequence[dict[str, Any]], told: Sequence[str]) -> None:
 def _table(rows: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
 
+    from wsa.cli.table import figure
+
     table = Table(title="test, mean over seeds; p-values paired and corrected by Holm")
     for heading in ("task", "metric"):
         table.add_column(heading)
     for heading in ("before", "after", "change", "p over seeds or splits", "p over test adapters"):
         table.add_column(heading, justify="right")
     for row in rows:
-        numbers = [f"{row['before']:.3f}", f"{row['after']:.3f}"]
-        change = f"{row['after'] - row['before']:+.3f}"
+        numbers = [figure(row["before"]), figure(row["after"])]
+        change = figure(row["after"] - row["before"], "+")
         values = (row.get("p_seeds_holm"), row.get("p_test_adapters_holm"))
         told = ("" if value is None else f"{value:.2g}" for value in values)
         table.add_row(row["task"], row["metric"], *numbers, change, *told)
