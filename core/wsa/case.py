@@ -79,8 +79,8 @@ class Case:
     #: takes some adapters, by their rows, out of the inputs; the truth is then computed for a
     #: sample of them
     part: Callable[[Any, Sequence[int]], Any] | None = None
-    #: makes less of the inputs: a call on them is what `launches` counts, where a profiler would
-    #: not hold what a whole call launches
+    #: makes less of the inputs; `launches` are then those of a call on that, where a profiler would
+    #: not hold what a call on all launches
     brief: Callable[[Any], Any] | None = None
     #: seconds, by contender: with `part`, one that takes longer for all is timed on a few
     scaled: Mapping[str, float] = field(default_factory=lambda: {"loop": 0.2, "eager": 10.0})

@@ -54,7 +54,7 @@ def _whole(value: Any) -> int | None:
 
 def _number(value: Any) -> float | None:
     number = isinstance(value, Real) and not isinstance(value, bool)
-    # what JSON does not hold names no run
+    # a run is named by its knobs and stored with them, in JSON, which has no NaN and no infinity
     return float(value) if number and math.isfinite(value) else None
 
 

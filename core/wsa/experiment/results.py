@@ -11,7 +11,6 @@ import numpy as np
 
 from wsa.cache import Cache
 from wsa.experiment import divergence
-from wsa.experiment.divergence import counted, counts, diverged, trained
 from wsa.experiment.duplicates import duplicate_groups
 from wsa.experiment.layer_map import layer_map
 from wsa.experiment.overall import best, comparisons, deltas, overall
@@ -38,7 +37,7 @@ HEAD = ("task", "view", "representation", "layer_set", "label", "head", "repeat"
 def task_result(task: Task, trained: Trained, labels: Labels, split: Split) -> dict[str, Any]:
     """Return what is stored of one task: every seed, their summary, the shuffled control."""
     outcome = trained.outcome
-    about = {
+    what = {
         "task": task.name,
         "view": task.view,
         "representation": task.representation,
@@ -60,8 +59,8 @@ def task_result(task: Task, trained: Trained, labels: Labels, split: Split) -> d
         "warnings": outcome.warnings,
     }
     if task.probes:
-        return about | {"probes": layer_map(task, outcome)} | how
-    return about | _seeds(task, outcome) | _test_adapters(outcome, labels, split) | how
+        return what | {"probes": layer_map(task, outcome)} | how
+    return what | _seeds(task, outcome) | _test_adapters(outcome, labels, split) | how
 
 
 def _seeds(task: Task, outcome: Outcome) -> dict[str, Any]:
@@ -79,7 +78,7 @@ def _seeds(task: Task, outcome: Outcome) -> dict[str, Any]:
 def _test_adapters(outcome: Outcome, labels: Labels, split: Split) -> dict[str, Any]:
     """Return intervals over the test adapters, and what each of them adds to the score."""
     runs = enumerate(outcome.runs)
-    mine = [index for index, run in runs if trained(run) and not run["shuffled"]]
+    mine = [index for index, run in runs if divergence.trained(run) and not run["shuffled"]]
     if not mine:
         return {"test_adapters": {}, PRIVATE: []}
     truth, answers = outcome.labels["test"][mine], outcome.probabilities["test"][mine]
@@ -112,7 +111,7 @@ def merge(told: dict[str, Any], found: Sequence[dict[str, Any]], splits: Splits)
     """Return results.json: what is told of the run, and what every task found."""
     tasks = [_public(task) for task in found if "probes" not in task]
     maps = [task for task in found if "probes" in task]
-    sound = [task for task in found if "probes" not in task and counts(task)]
+    sound = [task for task in found if "probes" not in task and divergence.counts(task)]
     rows = overall(sound)
     bests = {name: best(rows, name) for name in told["labels"]}
     merged = {
@@ -130,7 +129,7 @@ def merge(told: dict[str, Any], found: Sequence[dict[str, Any]], splits: Splits)
 
 def restored(told: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """Return results with what is told of the run, in its order: the keys of a file are sorted."""
-    failed = told["failures"] | diverged([*found["tasks"], *found["maps"]])
+    failed = told["failures"] | divergence.diverged([*found["tasks"], *found["maps"]])
     return found | told | {"failures": failed}
 
 
@@ -144,7 +143,7 @@ def metrics_csv(tasks: Sequence[dict[str, Any]]) -> str:
     table.writerow([*HEAD, "seed", "shuffled", "split", "metric", "value"])
     for task in tasks:
         head = [task[name] for name in HEAD]
-        for run in counted([*task["runs"], *task["shuffled"]]):
+        for run in divergence.counted([*task["runs"], *task["shuffled"]]):
             for split in PARTS:
                 for metric, value in sorted(_numbers(run[split])):
                     table.writerow([*head, run["seed"], run["shuffled"], split, metric, value])
@@ -236,7 +235,7 @@ def _names(prepared: Prepared, chosen: np.ndarray) -> list[Any]:
 
 def _summary(runs: Sequence[dict[str, Any]], split: str) -> dict[str, Any]:
     """Return the t-interval of every metric over the seeds that count; empty where none does."""
-    mine = counted(runs)
+    mine = divergence.counted(runs)
     names = [name for name, value in runs[0][split].items() if not isinstance(value, list | dict)]
     values = {name: [run[split][name] for run in mine] for name in names if mine}
     return {

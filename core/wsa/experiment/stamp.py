@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RESULTS = "results.json"
 STAMP = "stamp.json"
 # their numbers stand in results, beside those of the tasks' files
-_RECKONERS = ("numpy", "scipy")
+_LIBRARIES = ("numpy", "scipy")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def proof(payload: bytes | None) -> str | None:
 def _code() -> list[str]:
     """Tell which code merges: a version alone would not say what was edited in a checkout."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
-    versions = [importlib.metadata.version(name) for name in _RECKONERS]
+    versions = [importlib.metadata.version(name) for name in _LIBRARIES]
     return versions + [digest(each.read_bytes()) for each in files]
 
 
