@@ -8,9 +8,10 @@ export OMP_WAIT_POLICY := PASSIVE
 
 # what a GPU machine's image usually lacks of what wsa and its tests need
 GPU_PYTHON_VERSION ?= 3.12
-GPU_BENCH = PYTHONPATH=.gpu $(PYTHON) .gpu/bin/wsa bench --device cuda --check
 GPU_WHEELS := annotated-types datasets dill multiprocess platformdirs py-cpuinfo2 pydantic \
 	pydantic-core pytest-benchmark pytest-timeout typing-inspection
+
+GPU_BENCH = PYTHONPATH=.gpu $(PYTHON) .gpu/bin/wsa bench --device cuda --check
 
 .PHONY: demo test lint docs soak gpu-check wheels
 
