@@ -13,7 +13,10 @@ from wsa.errors import WsaError, unknown
 FACTORS, DELTA = "factors", "delta"
 VIEWS = (FACTORS, DELTA)
 
-LAYER_SETS = ("all", "visual", "text", "self_attention", "random:<n>", "a glob such as *.attn1.*")
+LAYER_SETS = (
+    *("all", "visual", "text", "self_attention", "random:<n>", "a glob such as *.attn1.*"),
+    *("each-block", "each-module-type", "per-layer"),  # of a layer map
+)
 
 # How a stored matrix says which half of a module it is: diffusers, PEFT, Kohya.
 _HALVES = {

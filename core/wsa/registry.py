@@ -137,7 +137,8 @@ def named(names: Iterable[str]) -> list[Plugin]:
         if name == "all" and not arguments:
             found += known.values()
         elif name not in known:
-            raise unknown("plugin", name, known)
+            kind = "plugin" if allow_list() is None else f"plugin that {ALLOWED} allows"
+            raise unknown(kind, name, known)
         else:
             found.append(replace(known[name], arguments=arguments))
     return [each for i, each in enumerate(found) if each not in found[:i]]

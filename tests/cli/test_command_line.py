@@ -177,7 +177,7 @@ def test_extract_writes_rows_labels_and_named_columns_in_order(
     [
         (["run", "--dataset", "nothing"], 2, "no data set 'nothing'"),
         (["run", "--plugins", "statts"], 2, "no plugin called 'statts'"),
-        (["run", "--num-runs", "0"], 2, "--num-runs needs at least 1; got 0"),
+        (["run", "--num-runs", "0"], 2, "--num-runs needs 1 to 10000; got 0"),
         (["run", "--view", "sideways"], 2, "--view needs factors or delta"),
         (["run", "--dropout", "2"], 2, "dropout"),
         (["run", "--learning-rate", "0"], 2, "--learning-rate needs a finite number above 0"),

@@ -98,6 +98,17 @@ def test_a_task_that_one_run_lacks_is_named_and_breaks_any_rule(folders: tuple[P
     assert not wsa.compare(less, folders[1])["failed"]
 
 
+def test_a_layer_map_is_not_compared_and_that_is_said(
+    configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = experiment.run(configure(**SMALL | {"layer_sets": ("all", "each-block")})).folder
+    capsys.readouterr()
+    (row,) = compare(folder, folder)
+    assert row["task"] == "profile@all.factors"
+    told = capsys.readouterr().err
+    assert f"{folder}: layer maps are not compared: profile@each-block" in told
+
+
 @pytest.mark.parametrize("text", ["accuracy", "accuracy=1", "<-0.02", "accuracy<x", ""])
 def test_a_rule_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(WsaError, match="--fail-if needs METRIC<NUMBER"):

@@ -55,14 +55,19 @@ def test_a_planted_class_is_found_and_shuffled_labels_are_not(configure: Configu
     assert results["controls"]["majority"] == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_deltas_are_paired_by_seed(configure: Configure) -> None:
+def test_deltas_are_paired_by_seed_and_random_sets_are_their_mean(configure: Configure) -> None:
     results = experiment.run(configure(plugins=("stats",))).results
     tasks = {task["layer_set"]: task for task in results["tasks"]}
     against_all, against_random = results["deltas"]
     assert (against_all["against"], against_random["against"]) == ("all", "random:12")
-    for seed in range(2):
-        runs = [tasks[name]["runs"][seed]["test"]["accuracy"] for name in ("visual", "random:12")]
-        assert against_random["per_seed"][seed] == pytest.approx(runs[0] - runs[1])
+    found = {name: [run["test"]["accuracy"] for run in tasks[name]["runs"]] for name in tasks}
+    pairs = zip(found["visual"], found["all"], strict=True)
+    assert against_all["per_seed"] == pytest.approx([mine - other for mine, other in pairs])
+    drawn = sum(found["random:12"]) / 5
+    assert against_random["per_seed"] == pytest.approx([mine - drawn for mine in found["visual"]])
+    for delta in results["deltas"]:
+        assert delta["summary"]["mean"] == pytest.approx(delta["mean"])
+        assert delta["summary"]["over"] == "seeds"
 
 
 def test_results_are_the_same_bytes_after_deleting_tasks_and_running_again(

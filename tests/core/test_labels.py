@@ -58,6 +58,9 @@ def test_a_task_overrules_the_column(read: Read) -> None:
         (["a", "b"], "regression", "holds string; needed numbers"),
         (["a", "b"], "ordinal", "holds string; needed levels in order"),
         ([float("nan"), None], None, "holds no label at all"),
+        ([None, None], None, "holds no label at all"),
+        ([1e150, 0.0], None, "needs numbers up to 1e.30 .* got up to 1e.150"),
+        ([1e-160, 3e-160], None, "got up to 3e-160, 2e-160 apart; give them in another unit"),
     ],
     ids=str,
 )

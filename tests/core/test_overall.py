@@ -186,7 +186,9 @@ def test_a_word_nobody_knows_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"splits": 0}, "--splits needs at least 1; got 0"),
+        ({"splits": 0}, "--splits needs 1 to 1000; got 0"),
+        ({"splits": 10**20}, "--splits needs 1 to 1000; got 1000"),
+        ({"num_runs": 10**20}, "--num-runs needs 1 to 10000; got 1000"),
         ({"task": "ranking"}, "--task needs classes, regression, ordinal; got ranking"),
         ({"label": " , "}, "--label needs at least one column"),
         ({"heads": ()}, "--heads needs at least one name"),

@@ -94,7 +94,9 @@ def test_an_allow_list_hides_every_other_plugin(
     install_plugin("fresh")
     monkeypatch.setenv("WSA_PLUGINS", "fresh,stats")
     assert [plugin.name for plugin in registry.installed()] == ["fresh", "stats"]
-    with pytest.raises(WsaError, match="no plugin called 'profile'; known: fresh, stats"):
+    with pytest.raises(
+        WsaError, match="no plugin that WSA_PLUGINS allows called 'profile'; known: "
+    ):
         registry.named(["profile"])
 
 

@@ -221,6 +221,18 @@ def test_a_run_that_is_cut_off_is_merged_when_it_is_whole(
     assert len(merges) == 2
 
 
+@pytest.mark.parametrize(("amp", "told"), [(True, "without"), (False, None), (None, None)])
+def test_conditions_that_finished_tasks_do_not_have_are_said(
+    configure: Configure, capsys: pytest.CaptureFixture[str], amp: bool | None, told: str | None
+) -> None:
+    config = configure(**SMALL, heads=("mlp", "knn"))
+    experiment.run(config)
+    capsys.readouterr()
+    experiment.run(replace(config, amp=amp))
+    line = f"1 finished tasks stand as trained, {told} --amp; --restart trains them anew"
+    assert (line in capsys.readouterr().err) == (told is not None)
+
+
 def test_restart_trains_and_merges_anew(configure: Configure, merges: list[int]) -> None:
     config = configure(**SMALL)
     folder = experiment.run(config).folder

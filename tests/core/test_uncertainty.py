@@ -5,7 +5,14 @@ import pytest
 from scipy import stats
 from sklearn.metrics import r2_score
 
-from wsa.experiment.uncertainty import bootstrap, corrected, holm, over_adapters, over_seeds
+from wsa.experiment.uncertainty import (
+    bootstrap,
+    corrected,
+    holm,
+    over_adapters,
+    over_draws,
+    over_seeds,
+)
 from wsa.train import REGRESSION, Goal
 
 
@@ -41,6 +48,14 @@ def test_over_seeds_is_the_paired_t_test_of_scipy() -> None:
     one, other = [0.8, 0.82, 0.79, 0.81], [0.78, 0.79, 0.78, 0.77]
     differences = [a - b for a, b in zip(one, other, strict=True)]
     assert over_seeds([differences], 0.2) == pytest.approx(stats.ttest_rel(one, other).pvalue)
+
+
+def test_random_draws_are_compared_by_welchs_test_of_scipy() -> None:
+    seeds, draws = [0.8, 0.82, 0.79], [0.9, 0.7, 0.85, 0.6, 0.75]
+    wanted = stats.ttest_ind(seeds, draws, equal_var=False).pvalue
+    assert over_draws(seeds, draws) == pytest.approx(wanted)
+    assert over_draws([0.5, 0.5], draws) is not None
+    assert over_draws([0.5, 0.5], [0.7, 0.7]) is over_draws([0.5], draws) is None
 
 
 def test_overlapping_splits_are_less_sure_than_independent_ones() -> None:

@@ -11,7 +11,7 @@ from wsa.train import TrainConfig
 @pytest.mark.parametrize(
     ("knob", "message"),
     [
-        ({"hidden_dim": 1}, "--hidden-dim needs at least 2; got 1"),
+        ({"hidden_dim": 1}, "--hidden-dim needs 2 to 16777216; got 1"),
         ({"dropout": 1.0}, "--dropout needs from 0 to below 1; got 1.0"),
         ({"dropout": float("nan")}, "--dropout needs from 0 to below 1; got nan"),
         ({"weight_decay": -0.1}, "--weight-decay needs 0 or more; got -0.1"),

@@ -39,6 +39,20 @@ def test_a_head_finds_a_planted_number(
     assert outcome.runs[2]["test"]["r2"] < 0.2
 
 
+@pytest.mark.parametrize("head", FITS)
+@pytest.mark.parametrize(("offset", "unit"), [(1.7e9, 1.0), (0.0, 1e-25)])
+def test_a_number_is_found_in_any_unit_and_from_any_origin(
+    planted: Planted, plain_split: PlainSplit, head: str, offset: float, unit: float
+) -> None:
+    features, _ = planted(200)
+    labels = (7 + 3 * features[:, 0]).double()
+    plain, other = (
+        fit_head(head, features, each, plain_split(200), RUNS, Goal(REGRESSION))
+        for each in (labels, offset + unit * labels)
+    )
+    assert other.runs[0]["test"]["r2"] == pytest.approx(plain.runs[0]["test"]["r2"], abs=1e-4)
+
+
 def test_the_test_part_has_no_say_in_what_a_head_chooses(
     planted: Planted, plain_split: PlainSplit
 ) -> None:

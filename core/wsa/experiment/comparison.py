@@ -21,6 +21,7 @@ from wsa.experiment.overall import (
     seed_differences,
 )
 from wsa.experiment.uncertainty import corrected, over_adapters, over_seeds
+from wsa.progress import say
 from wsa.provenance import changed_origins
 from wsa.train import Split
 
@@ -78,8 +79,8 @@ def _rows(before: Stored, after: Stored) -> list[Result]:
     if not common:
         folders = f"{before.folder} and {after.folder}"
         raise WsaError(
-            f"{folders} have no task in common: needed one of the same name, with a seed that "
-            "trained"
+            f"{folders} have no task in common: needed one of the same name, no layer map, with a "
+            "seed that trained"
         )
     rows = [_row(before, after, key) for key in common]
     corrected(rows)
@@ -135,6 +136,9 @@ def _stored(folder: Path) -> Stored:
             f"{folder} is no run folder with results; needed one that wsa run has finished"
         ) from problem
     groups: Groups = defaultdict(list)
+    maps = [task["task"] for task in tasks if "probes" in task]
+    if maps:
+        say(f"{folder}: layer maps are not compared: {', '.join(maps)}")
     mine = [t for t in tasks if "runs" in t and not t["control"] and counts(t)]
     for task in sorted(mine, key=_repeat):
         groups[key_of(task)].append(task)

@@ -14,6 +14,8 @@ from wsa.population.reading import Reading
 from wsa.storage import canonical_digest
 
 QUICK_RUNS = 3
+# Beyond what anybody waits for; a slip of the keyboard is told, not begun.
+MOST_RUNS, MOST_SPLITS = 10_000, 1_000
 # What may differ between a run and its resumption: where things lie, how fast it goes, and the
 # conditions, which every task records for itself.
 _FREE = {"output_dir", "cache_dir", "cache_features", "num_workers", "restart"}
@@ -75,14 +77,14 @@ class RunConfig:
             ",".join(self.view),
             " or ".join(VIEWS),
         )
-        _need(self.num_runs >= 1, "num_runs", self.num_runs, "at least 1")
+        _need(1 <= self.num_runs <= MOST_RUNS, "num_runs", self.num_runs, f"1 to {MOST_RUNS}")
         _need(0 < self.sample_layers <= 1, "sample_layers", self.sample_layers, "in (0, 1]")
         _need(self.limit is None or self.limit >= 1, "limit", self.limit, "at least 1")
         _need(self.num_workers >= 1, "num_workers", self.num_workers, "at least 1")
         sound = self.plugin_timeout is None or self.plugin_timeout > 0
         _need(sound, "plugin_timeout", self.plugin_timeout, "seconds above 0")
         _need(bool(self.layer_sets), "layer_sets", self.layer_sets, "at least one name")
-        _need(self.splits >= 1, "splits", self.splits, "at least 1")
+        _need(1 <= self.splits <= MOST_SPLITS, "splits", self.splits, f"1 to {MOST_SPLITS}")
         _need(bool(self.heads), "heads", self.heads, "at least one name")
         _need(bool(self.labels), "label", repr(self.label), "at least one column")
         tasks = ("classes", "regression", "ordinal")

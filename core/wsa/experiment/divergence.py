@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-CURE = "lower --learning-rate"
+CURE = "lower --learning-rate or --weight-decay"
 
 
 def trained(run: dict[str, Any]) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 NAMED = 8  # adapters named in a message
 TENTHS = 10
+LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def read_labels(population: Population, name: str, task: str | None = None) -> L
     if kind == REGRESSION:
         numbers = np.zeros(population.count)
         numbers[known] = np.asarray(values.cast(pa.float64()))
+        _refuse_extreme(numbers[known], name)
         codes, bins = strata(numbers, known)
         return Labels(name, kind, codes, numbers, known, bins, groups)
     classes = sorted(pc.unique(values).to_pylist())
@@ -104,8 +106,22 @@ def _known(population: Population, column: pa.ChunkedArray, name: str) -> np.nda
             f"they are left out"
         )
     if len(missing) == len(known):
-        raise WsaError(f"label column {name!r} holds no label at all; name another after --label")
+        raise _nothing_there(name)
     return known
+
+
+def _nothing_there(name: str) -> WsaError:
+    return WsaError(f"label column {name!r} holds no label at all; name another after --label")
+
+
+def _refuse_extreme(numbers: np.ndarray, name: str) -> None:
+    """Raise WsaError for numbers whose squared errors, or their squares, float64 may not hold."""
+    greatest, spread = float(np.abs(numbers).max()), float(np.ptp(numbers))
+    if greatest > LARGEST or 0 < spread < 1 / LARGEST:
+        raise WsaError(
+            f"label column {name!r} needs numbers up to {LARGEST:g} that lie {1 / LARGEST:g} apart "
+            f"or more; got up to {greatest:.3g}, {spread:.3g} apart; give them in another unit"
+        )
 
 
 def _refuse_unfit(found: pa.DataType, name: str, kind: str) -> None:
@@ -119,6 +135,8 @@ def _refuse_unfit(found: pa.DataType, name: str, kind: str) -> None:
         REGRESSION: (numbers, "numbers; for classes say --task classes"),
         ORDINAL: (numbers, "levels in order, as numbers; for text say --task classes"),
     }
+    if pa.types.is_null(found):
+        raise _nothing_there(name)
     tests, needed = needs[kind]
     if not any(test(found) for test in tests):
         raise WsaError(f"label column {name!r} holds {found}; needed {needed}")

@@ -43,7 +43,7 @@ def _scores(runs: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
     values = {part: [run[part][metric] or 0.0 for run in mine] for part in ("val", "test")}
     return {
         "metric": metric,
-        **{part: summarise(each) for part, each in values.items()},
+        **{part: summarise(each) | {"over": "seeds"} for part, each in values.items()},
         "per_seed": [run["test"][metric] or 0.0 if trained(run) else None for run in seeds],
         "failed_epochs": [run["failed_epoch"] for run in seeds],
         "shuffled": sum(control) / len(control) if control else None,

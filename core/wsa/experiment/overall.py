@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsa.experiment.divergence import counted, trained
-from wsa.experiment.uncertainty import corrected, over_adapters, over_seeds
+from wsa.experiment.uncertainty import corrected, over_adapters, over_draws, over_seeds
 from wsa.train import summarise
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def best(rows: Sequence[Result], label: str) -> str | None:
 
 
 def deltas(tasks: Sequence[Result]) -> Iterator[Result]:
-    """Compare each layer set with `all` and with its random control, paired by seed, on test."""
+    """Compare each layer set with `all`, paired by seed, and with its random control, on test."""
     places = {(*key_of(task), task["repeat"]): task for task in tasks}
     for (*rest, layer_set, head, repeat), task in places.items():
         if task["control"] or layer_set == "all":
@@ -108,9 +108,18 @@ def _compared(pairs: Sequence[tuple[Result, Result]], splits: Splits) -> Result:
         "splits": len(pairs),
         "test_adapters": len(rows),
         "over": "splits" if len(pairs) > 1 else "seeds",  # what p_seeds is over
-        "p_seeds": over_seeds(seeds, share),
+        "p_seeds": _p_seeds(pairs, seeds, share),
         "p_test_adapters": over_adapters(apart),
     }
+
+
+def _p_seeds(
+    pairs: Sequence[tuple[Result, Result]], differences: Sequence[list[float]], share: float
+) -> float | None:
+    one, other = pairs[0]
+    if len(pairs) > 1 or not other["control"]:
+        return over_seeds(differences, share)
+    return over_draws(scores(one, one["primary"]), scores(other, one["primary"]))
 
 
 def scores_by_adapter(tasks: Sequence[Result], splits: Splits) -> dict[int, float]:
@@ -132,17 +141,25 @@ def same_splits(one: Sequence[Result], other: Sequence[Result]) -> list[tuple[Re
 def seed_differences(one: Result, other: Result, metric: str) -> list[float]:
     """Return the test difference of each seed that counts in both.
 
-    A metric that is not defined counts as 0.
+    A metric that is not defined counts as 0. From a random control it is that from the mean of its
+    draws, which have seeds of their own.
     """
+    if other["control"]:
+        drawn = mean_of([other], metric)
+        return [score - drawn for score in scores(one, metric)]
     both = zip(one["runs"], other["runs"], strict=False)
     pairs = [pair for pair in both if all(map(trained, pair))]
     return [(a["test"][metric] or 0.0) - (b["test"][metric] or 0.0) for a, b in pairs]
 
 
+def scores(task: Result, metric: str) -> list[float]:
+    """Return a metric on test of every seed that counts."""
+    return [run["test"][metric] or 0.0 for run in counted(task["runs"])]
+
+
 def mean_of(tasks: Sequence[Result], metric: str) -> float:
     """Return the mean of a metric on test over all seeds and splits."""
-    values = [run["test"][metric] or 0.0 for task in tasks for run in counted(task["runs"])]
-    return float(np.mean(values))
+    return float(np.mean([score for task in tasks for score in scores(task, metric)]))
 
 
 def _row(group: Sequence[Result]) -> Result:
@@ -176,7 +193,6 @@ def _delta(task: Result, against: Result) -> Result:
         "metric": metric,
         "split": "test",
         "per_seed": differences,
-        # over all draws of a random control, of which there may be more than seeds
         "mean": mean_of([task], metric) - mean_of([against], metric),
-        "summary": summarise(differences),
+        "summary": summarise(differences) | {"over": "seeds"},
     }

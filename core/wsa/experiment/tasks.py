@@ -23,7 +23,7 @@ from wsa.experiment.training import Trained, train_task
 from wsa.extraction import Extraction, Features, Request
 from wsa.progress import Progress, progress, say
 from wsa.storage import canonical_digest, to_json
-from wsa.train import CONDITIONS
+from wsa.train import CONDITIONS, MLP
 
 if TYPE_CHECKING:
     from wsa.experiment.config import RunConfig
@@ -95,6 +95,7 @@ class Experiment:
         standing = Stamp([bound, told, self._timing()], proofs).standing(self.folder)
         if standing is None:
             return self._renewed(splits, bound)
+        self._say_unheeded([*standing["tasks"], *standing["maps"]])
         self._say_finished(len(proofs))
         self.folder.record("unchanged", tasks=len(proofs))
         return restored(told, standing)
@@ -104,6 +105,7 @@ class Experiment:
         tasks = self.prepared.tasks
         found = {task: self.folder.finished(task) for task in tasks}
         done = {task: result for task, result in found.items() if result is not None}
+        self._say_unheeded(list(done.values()))
         done |= self._train([task for task in tasks if task not in done], splits)
         # anew: training tells who fails, and what was damaged
         told = about(self.prepared, splits, self.failures)
@@ -156,6 +158,16 @@ class Experiment:
     def _say_finished(self, finished: int) -> None:
         total = len(self.prepared.tasks)
         say(f"PROGRESS {finished}/{total} tasks ({100 * finished / max(1, total):.1f}%)")
+
+    def _say_unheeded(self, done: Sequence[dict[str, Any]]) -> None:
+        """Say which conditions are asked for now that finished tasks were trained without."""
+        trained = [task["conditions"] for task in done if task["head"] == MLP]
+        for name in ("amp", "compile"):
+            wish = getattr(self.prepared.config, name)
+            other = sum(bool(each[name]) != wish for each in trained)
+            if wish is not None and other:
+                how = f"{'without' if wish else 'with'} --{name}"
+                say(f"{other} finished tasks stand as trained, {how}; --restart trains them anew")
 
     def _with_features(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Features | None]]:
         """Load each request's features once, for all its layer sets; None where it failed."""

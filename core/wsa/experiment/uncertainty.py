@@ -92,6 +92,22 @@ def over_seeds(differences: Sequence[Sequence[float]], test_share: float) -> flo
     return float(2 * stdtr(count - 1, -abs(statistic)))
 
 
+def over_draws(seeds: Sequence[float], draws: Sequence[float]) -> float | None:
+    """Return the p-value of no difference between seeds and random draws: Welch's t-test.
+
+    Each draw of layers has a seed of its own: there is nothing to pair. None where nothing varies.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    if min(len(seeds), len(draws)) < 2:
+        return None
+    # from these: of seeds that are nearly alike `ttest_ind` itself warns
+    told = [(np.mean(each), np.std(each, ddof=1), len(each)) for each in (seeds, draws)]
+    if max(spread for _, spread, _ in told) <= ROUNDING * max(map(abs, [*seeds, *draws])):
+        return None
+    return float(ttest_ind_from_stats(*told[0], *told[1], equal_var=False).pvalue)
+
+
 def over_adapters(differences: Numbers) -> float:
     """Return the p-value of no difference over test adapters: Wilcoxon's signed ranks."""
     from scipy.stats import wilcoxon

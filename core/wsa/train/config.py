@@ -11,6 +11,8 @@ from wsa.errors import need
 CONDITIONS = ("amp", "compile", "graph", "stream", "checkpoint_seconds")
 # BatchNorm knows no variance of one adapter.
 LEAST_BATCH = 2
+# Sixteen million columns of weights for each feature: beyond it sizes overflow before memory does.
+WIDEST = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class TrainConfig:
     checkpoint_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        need(self.hidden_dim >= 2, "--hidden-dim", "at least 2", self.hidden_dim)
+        wide = 2 <= self.hidden_dim <= WIDEST
+        need(wide, "--hidden-dim", f"2 to {WIDEST}", self.hidden_dim)
         need(0 <= self.dropout < 1, "--dropout", "from 0 to below 1", self.dropout)
         need(0 <= self.weight_decay < math.inf, "--weight-decay", "0 or more", self.weight_decay)
         rate = self.learning_rate

@@ -135,13 +135,13 @@ def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:
     """Say who failed, and who never trained; the seeds of many probes alike are told once."""
     diverged = [
         f"{_name(run)} failed at epoch {run['failed_epoch']}: its loss is no number; the "
-        "others go on; lower --learning-rate"
+        "others go on; lower --learning-rate or --weight-decay"
         for run in runs
         if run["failed_epoch"] is not None
     ]
     untrained = [
         f"{_name(run)}: no epoch had a finite validation loss; its metrics are those of "
-        "untrained weights, and do not count; lower --learning-rate"
+        "untrained weights, and do not count; lower --learning-rate or --weight-decay"
         for run in runs
         if run["best_epoch"] == 0
     ]
