@@ -179,5 +179,6 @@ def test_eight_times_as_many_adapters_take_no_more_memory(
     monkeypatch.setattr("wsa.population.population.SHARD_BYTES", 2 << 20)
     few, many = few_and_many(kind, tmp_path)
     told = told_by(EXTRACTED, few, many, tmp_path / "cache")
-    # 10 and 80 MB of weights, three shards of 2 to 4 MB at a time
-    assert told["many"] - told["few"] < 24e6, told
+    # 10 and 80 MB of weights, three shards of 2 to 4 MB at a time: whoever kept the weights would
+    # hold 70 MB more. Allocators keep what they like: 26 MB once, under load.
+    assert told["many"] - told["few"] < 35e6, told
