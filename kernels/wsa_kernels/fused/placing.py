@@ -29,7 +29,7 @@ def place(w, valid, mean, std, low, high, z, ranges, near_zero, away):
     )
     range_bin = tl.where(valid, tl.minimum(tl.maximum(range_bin, 0), RANGE_BINS - 1), 0)
     # No mask: Triton (3.6.0, 3.7.1) orders what a histogram reads as it likes, the entries of a
-    # product otherwise than their mask. On an H200 542 of 2,800 then fell into wrong bins.
+    # product otherwise than their mask: on an H200 a bin of 2,800 entries was off by 542.
     absent = tl.sum((valid == 0).to(tl.int32))
     first = (tl.arange(0, Z_BINS) == 0).to(tl.int32) * absent
     z += tl.histogram(tl.ravel(z_bin), Z_BINS) - first
