@@ -17,8 +17,9 @@ from wsa.cli.table import failed_lines, figure, results_table
 from wsa.errors import WsaError
 from wsa.experiment import RunConfig
 from wsa.experiment.comparison import compare
-from wsa.experiment.divergence import CURE, told
+from wsa.experiment.divergence import told
 from wsa.experiment.layer_map import layer_map
+from wsa.train import CURE
 from wsa.train.trainer import Trainer
 
 Configure = Callable[..., RunConfig]

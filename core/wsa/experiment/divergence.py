@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsa.train import CURE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-CURE = "lower --learning-rate or --weight-decay"
 
 
 def trained(run: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMED = 8  # adapters named in a message
 TENTHS = 10
-LARGEST = 1e30
+LARGEST = 1e30  # its fourth power, in the variance of squared errors, is far from float64's end
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _nothing_there(name: str) -> WsaError:
 
 
 def _refuse_extreme(numbers: np.ndarray, name: str) -> None:
-    """Raise WsaError for numbers whose squared errors, or their squares, float64 may not hold."""
+    """Raise WsaError for numbers whose squared errors, squared, float64 might not hold."""
     greatest, spread = float(np.abs(numbers).max()), float(np.ptp(numbers))
     if greatest > LARGEST or 0 < spread < 1 / LARGEST:
         raise WsaError(

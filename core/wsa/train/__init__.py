@@ -9,13 +9,14 @@ from wsa.train.heads import HEADS, MLP, fit_head, known_head
 from wsa.train.loop import train
 from wsa.train.metrics import majority, summarise
 from wsa.train.numbers import mean_control
-from wsa.train.outcome import Outcome, Run
+from wsa.train.outcome import CURE, Outcome, Run
 from wsa.train.scores import per_adapter
 from wsa.train.split import PARTS, Split, make_split
 
 __all__ = [
     "CLASSES",
     "CONDITIONS",
+    "CURE",
     "HEADS",
     "KINDS",
     "MLP",

@@ -11,7 +11,7 @@ from wsa.errors import need
 CONDITIONS = ("amp", "compile", "graph", "stream", "checkpoint_seconds")
 # BatchNorm knows no variance of one adapter.
 LEAST_BATCH = 2
-# Sixteen million columns of weights for each feature: beyond it sizes overflow before memory does.
+# A slip of the keyboard is told, not begun: of 1e15 torch cannot count the bytes.
 WIDEST = 1 << 24
 
 

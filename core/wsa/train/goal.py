@@ -52,10 +52,19 @@ class Goal:
         """Return the loss of every adapter, [S, B], of outputs [S, B, O]."""
         return self.misfit(outputs, self.wanted(labels))
 
+    def scaled(self, numbers: Any) -> Any:
+        """Return numbers, a tensor or an array, about the training mean in standard deviations."""
+        return (numbers - self.mean) / self.std
+
+    def unscaled(self, numbers: Any) -> Any:
+        """Return numbers in their own unit again."""
+        return numbers * self.std + self.mean
+
     def wanted(self, labels: Tensor) -> Tensor:
         """Return what the outputs are held to: a number in standard deviations, else the label."""
         if self.kind == REGRESSION:
-            return ((labels - self.mean) / self.std).float()
+            scaled: Tensor = self.scaled(labels).float()
+            return scaled
         return labels
 
     def misfit(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -79,7 +88,7 @@ class Goal:
         if self.kind == REGRESSION:
             # what overflowed on one adapter is as wrong as can be, and its errors are numbers
             known = exact.squeeze(-1).nan_to_num(FARTHEST, FARTHEST, -FARTHEST)
-            found = known * self.std + self.mean
+            found: Tensor = self.unscaled(known)
         elif self.kind == ORDINAL:
             found = _levels(exact)
         else:

@@ -124,7 +124,7 @@ def _fit(head: str, data: Data, goal: Goal, seed: int) -> tuple[Answers, dict[st
     with threadpool_limits(limits=1):
         answers, choice = FITS[head](_scaled(data, goal), goal, seed)
     if goal.kind == REGRESSION:
-        answers = {name: each * goal.std + goal.mean for name, each in answers.items()}
+        answers = {name: goal.unscaled(each) for name, each in answers.items()}
     return answers, choice
 
 
@@ -135,7 +135,7 @@ def _scaled(data: Data, goal: Goal) -> Data:
     """
     if goal.kind != REGRESSION:
         return data
-    return {name: (x, (y - goal.mean) / goal.std) for name, (x, y) in data.items()}
+    return {name: (x, goal.scaled(y)) for name, (x, y) in data.items()}
 
 
 def _key(head: str, parts: dict[str, Part], index: int, run: Run) -> Any:

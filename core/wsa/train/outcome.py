@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wsa.train.trainer import Trainer
 
 
+CURE = "lower --learning-rate or --weight-decay"  # of a loss that becomes no number
 Measure = Callable[["Goal", "NDArray[Any]", "NDArray[Any]"], dict[str, Any]]
 
 
@@ -135,13 +136,13 @@ def _untrained(runs: Sequence[dict[str, Any]]) -> list[str]:
     """Say who failed, and who never trained; the seeds of many probes alike are told once."""
     diverged = [
         f"{_name(run)} failed at epoch {run['failed_epoch']}: its loss is no number; the "
-        "others go on; lower --learning-rate or --weight-decay"
+        f"others go on; {CURE}"
         for run in runs
         if run["failed_epoch"] is not None
     ]
     untrained = [
         f"{_name(run)}: no epoch had a finite validation loss; its metrics are those of "
-        "untrained weights, and do not count; lower --learning-rate or --weight-decay"
+        f"untrained weights, and do not count; {CURE}"
         for run in runs
         if run["best_epoch"] == 0
     ]
