@@ -138,7 +138,9 @@ watcher = threading.Thread(target=watch)
 watcher.start()
 few, many, cache = sys.argv[1:]
 extracted(few, cache + "/warm")
-told = {"few": extracted(few, cache + "/few"), "many": extracted(many, cache + "/many")}
+# the lesser of two: a kept weight is there both times, what an allocator keeps under load is not
+many = min(extracted(many, f"{cache}/{turn}") for turn in range(2))
+told = {"few": extracted(few, cache + "/few"), "many": many}
 ended.set()
 watcher.join()
 print(json.dumps(told))
@@ -179,6 +181,5 @@ def test_eight_times_as_many_adapters_take_no_more_memory(
     monkeypatch.setattr("wsa.population.population.SHARD_BYTES", 2 << 20)
     few, many = few_and_many(kind, tmp_path)
     told = told_by(EXTRACTED, few, many, tmp_path / "cache")
-    # 10 and 80 MB of weights, three shards of 2 to 4 MB at a time: whoever kept the weights would
-    # hold 70 MB more. Allocators keep what they like: 26 MB once, under load.
-    assert told["many"] - told["few"] < 35e6, told
+    # 10 and 80 MB of weights, three shards of 2 to 4 MB at a time
+    assert told["many"] - told["few"] < 24e6, told
